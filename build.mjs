@@ -1,0 +1,36 @@
+// Bundles the library, the command line and the benchmark into dist/. Plain Node; esbuild does the work.
+//   dist/index.js  browser-neutral library      dist/node.js  the same and what Node adds
+//   dist/cli.js    the command line             dist/bench.js the benchmark
+import { build } from 'esbuild';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = dirname(fileURLToPath(import.meta.url));
+
+/** esbuild settings that every bundle of this project shares; packages stay outside, kernels come in as text. */
+export const shared = {
+  absWorkingDir: root,
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  splitting: true,
+  sourcemap: true,
+  packages: 'external',
+  loader: { '.wgsl': 'text' },
+  logLevel: 'warning',
+};
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  rmSync(join(root, 'dist'), { recursive: true, force: true });
+  const entries = { index: 'src/index.ts', node: 'src/node.ts', cli: 'src/cli/main.ts', bench: 'bench/main.ts' };
+  await build({
+    ...shared,
+    entryPoints: Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(join(root, file)))),
+    outdir: 'dist',
+    platform: 'node',
+    chunkNames: 'chunks/[name]-[hash]',
+    define: { DIFFRACT_VERSION: JSON.stringify(version) },
+  });
+}

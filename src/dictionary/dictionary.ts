@@ -1,0 +1,43 @@
+/**
+ * What every feature dictionary can do, whether it was trained or computed from labels. All activations are in the model's own units;
+ * a dictionary that works on scaled inputs scales inside.
+ */
+import type { Tensor } from '../tensor/index.ts';
+
+/** Activations at one site, and what the prompts that they come from are about. */
+export interface Examples {
+  /** [n, dIn] */
+  activations: Tensor;
+  /** For each attribute, each example's value as an index into the attribute's values; [n]. */
+  attributes: Readonly<Record<string, Uint32Array>>;
+}
+
+export interface EditOptions {
+  /** Names of the attributes that differ between source and target. */
+  attributes: readonly string[];
+  /** Most features to change per example; supervised codes always remove one and add one for each attribute. */
+  k: number;
+}
+
+export interface EditResult {
+  /** Edited activations of the source, [n, dIn]. */
+  activations: Tensor;
+  /** Weight of the removed features in the source's reconstruction (evaluation.md §5.5), [n]; NaN where no feature is active. */
+  weightRemoved: Tensor;
+}
+
+export interface Dictionary {
+  /** Begins with `supervised` or the SAE variant. */
+  readonly name: string;
+  readonly dIn: number;
+  readonly features: number;
+  /** Codes f, [n, features]. A supervised dictionary reads the attributes, an SAE the activations. */
+  encode(examples: Examples): Tensor;
+  /** Reconstructions â = Σ_j f_j d_j + b, [n, dIn]. */
+  decode(codes: Tensor): Tensor;
+  /** Weights f_j d_j·(â − b) / ‖â − b‖², [n, features]; each row sums to 1, or is NaN where no feature is active. */
+  contributions(codes: Tensor): Tensor;
+  /** Changes the source's activations towards the target's by at most k features. */
+  edit(source: Examples, target: Examples, options: EditOptions): EditResult;
+  dispose(): void;
+}

@@ -1,0 +1,7 @@
+/** The machine: devices, buffers, pipelines, recording, reading back, timing, loss of the device. */
+export { openGpu, type OpenOptions } from './open.ts';
+export { Gpu, type AdapterFacts, type GpuLimits } from './gpu.ts';
+export { defineKernel, type Kernel, type Variant } from './kernel.ts';
+export { fold, type Dispatch } from './recorder.ts';
+export type { BufferSlice, Memory, Storage } from './pool.ts';
+export type { Disposable } from './scope.ts';
