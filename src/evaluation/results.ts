@@ -31,7 +31,8 @@ const task = z.object({
   name: z.string(),
   prompts: count.describe('prompts that the tests score'),
   selectionPrompts: count.describe('prompts that SAEs are chosen on, apart from those that are scored'),
-  trainPrompts: count.describe('prompts that dictionaries are fitted on and F1 is computed on'),
+  trainPrompts: count.describe('prompts that dictionaries are fitted on'),
+  interpretabilityPrompts: count.describe('prompts that F1 is computed on: the training prompts and as many more as it takes to contain every value'),
   attributes: z.array(z.object({ name: z.string(), values: count })),
   positions: z.array(z.string()),
   exampleText: z.string(),
@@ -63,6 +64,8 @@ const crossSection = z.object({
   origin: z.enum(['discovered', 'published', 'given']),
   sites: z.array(z.string()).min(1).describe('patched and edited jointly'),
   edits: z.array(z.array(z.string()).min(1)).describe('sets of attributes that Test 2 edits here'),
+  effects: z.record(z.string(), z.number()).describe(
+    'mean |change of the logit difference| / mean clean logit difference when all its sites are patched jointly, per attribute; empty when not measured'),
 });
 
 const approximationRow = z.object({
