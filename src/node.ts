@@ -1,6 +1,8 @@
 /** What Node adds to the library: a device by Dawn, and files. `import … from "diffract/node"`. */
 import { create, globals } from 'webgpu';
+import { AdapterError } from './errors.ts';
 import { openGpu as openGpuAnywhere, type Gpu, type OpenOptions } from './gpu/index.ts';
+import { createInstance } from './node-adapter.mjs';
 
 export * from './index.ts';
 
@@ -9,14 +11,23 @@ export interface NodeOptions extends Omit<OpenOptions, 'gpu'> {
   dawn?: readonly string[];
 }
 
-let instance: GPU | null = null;
+let instance: Promise<GPU> | null = null;
 
-/** Opens a device through Dawn. Throws AdapterError if the machine has no adapter. */
+/**
+ * Opens a device through Dawn, on the driver that DIFFRACT_ADAPTER and the machine settle (see node-adapter.mjs).
+ * Throws AdapterError if there is none.
+ */
 export async function openGpu(options: NodeOptions = {}): Promise<Gpu> {
   const { dawn, ...rest } = options;
-  // Mesa asks for this folder at every start and warns on stderr without it.
-  process.env.XDG_RUNTIME_DIR ??= '/tmp';
   for (const [name, value] of Object.entries(globals)) (globalThis as Record<string, unknown>)[name] ??= value;
-  const gpu = dawn ? create([...dawn]) : (instance ??= create([]));
+  const gpu = await (dawn ? newInstance(dawn) : (instance ??= newInstance([])));
   return openGpuAnywhere({ ...rest, gpu });
+}
+
+async function newInstance(dawn: readonly string[]): Promise<GPU> {
+  try {
+    return await createInstance(create, dawn);
+  } catch (error) {
+    throw new AdapterError((error as Error).message, { cause: error });
+  }
 }
