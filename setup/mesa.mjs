@@ -66,20 +66,25 @@ function apt(command, args, seconds) {
     encoding: 'utf8', timeout: seconds * 1000, stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' },
   });
-  if (status === 0) return stdout;
+  if (status === 0) return stdout + stderr;
   const said = `${stderr ?? ''}`.split('\n').filter((line) => /^E:/.test(line));
   const why = error?.code === 'ETIMEDOUT' ? `no end after ${seconds} s` : (said[0] ?? error?.message ?? `exit ${status}`).replace(/^E:\s*/, '');
   throw new Error(`${command} ${args.find((a) => !a.startsWith('-') && !a.includes('::'))}: ${why}`.slice(0, 200));
 }
 
-const update = () => apt('apt-get', [...PATIENCE, '-q', 'update'], 240);
+/** Fetches the package lists. apt calls it a success when it fetched none, so the answer is whether it fetched all. */
+const update = () => !/^(W|E|Err):?/m.test(apt('apt-get', [...PATIENCE, '-q', 'update'], 240));
 const newest = () => Math.max(0, ...majorVersions(apt('apt-cache', ['madison', PACKAGES[0]], 60)));
 const candidate = () => Number(/Candidate:\s*(?:\d+:)?(\d+)\./.exec(apt('apt-cache', ['policy', PACKAGES[0]], 60))?.[1] ?? 0);
+
+const tooOld = (codename, complete) => complete
+  ? `neither ${codename} nor its backports have Mesa ${OLDEST_MESA} or newer`
+  : 'the package lists could not be fetched (is there a network?)';
 
 /** Installs lavapipe. Throws an Error that says in one line what stood in the way. */
 export function installLavapipe() {
   const codename = parseOsRelease(readFileSync('/etc/os-release', 'utf8')).VERSION_CODENAME;
-  update();
+  let complete = update();
   let written = null;
   try {
     if (newest() < OLDEST_MESA) {
@@ -87,11 +92,11 @@ export function installLavapipe() {
         .filter(([dir, name]) => existsSync(join(dir, name)))
         .map(([dir, name]) => ({ name, text: readFileSync(join(dir, name), 'utf8') }));
       const source = backportsSource(files, codename);
-      if (!source) throw new Error(`${codename} has Mesa ${candidate()}, ${OLDEST_MESA} is needed, and its backports have no newer one`);
+      if (!source) throw new Error(tooOld(codename, complete));
       written = OUR_SOURCE + source.extension;
       writeFileSync(written, source.text);
-      update();
-      if (newest() < OLDEST_MESA) throw new Error(`neither ${codename} nor its backports have Mesa ${OLDEST_MESA} or newer`);
+      complete = update();
+      if (newest() < OLDEST_MESA) throw new Error(tooOld(codename, complete));
     }
     const from = candidate() >= OLDEST_MESA ? [] : ['-t', `${codename}-backports`];
     apt('apt-get', [...PATIENCE, '-q', 'install', '-y', '--no-install-recommends', ...from, ...PACKAGES], 600);
