@@ -1,0 +1,116 @@
+/** Test 3: how well single features match a property of the prompt, and which kinds of property they match. */
+import type { InterpretabilityRow, Thresholds } from '../../evaluation/results.ts';
+import type { Chart, ChartInput, Panel } from '../charts.ts';
+import { integer, percent, plural } from '../text.ts';
+import { ink, muted, PANEL_WIDTH, vegaConfig, type Look } from '../theme.ts';
+
+const LEVELS = ['0.5', '0.6', '0.8'] as const;
+
+function byDictionary(rows: InterpretabilityRow[]): Map<string, InterpretabilityRow[]> {
+  const groups = new Map<string, InterpretabilityRow[]>();
+  for (const row of rows) groups.set(row.dictionary, [...(groups.get(row.dictionary) ?? []), row]);
+  return groups;
+}
+
+const total = (rows: InterpretabilityRow[], of: (row: InterpretabilityRow) => number) => rows.reduce((sum, row) => sum + of(row), 0);
+
+export function f1Chart({ results, looks }: ChartInput): Chart {
+  const groups = byDictionary(results.tests.interpretability);
+  const panels = [...looks].flatMap(([name, style]) => (groups.has(name) ? [f1Panel(name, groups.get(name)!, style)] : []));
+  return {
+    id: 'f1',
+    title: 'Interpretability: how well does one property explain one feature?',
+    reading: 'Every feature that is active on some prompt is given the property of the prompt, such as the name of the indirect object, that '
+      + 'matches its activity best; bars show how those matches (F1: 1 is a perfect match) are spread over all sites. The further right, the '
+      + 'better; dashed lines mark 0.5, 0.6 and 0.8.',
+    legend: [],
+    panels,
+  };
+}
+
+function f1Panel(name: string, rows: InterpretabilityRow[], { colour }: Look): Panel {
+  const alive = total(rows, (row) => row.alive);
+  const features = total(rows, (row) => row.features);
+  const bins = Array.from({ length: 20 }, (_, bin) => total(rows, (row) => row.f1.bins[bin] ?? 0));
+  const data = bins.map((count, bin) => ({
+    from: bin / 20, to: (bin + 1) / 20, share: alive ? count / alive : 0,
+    tip: `F1 ${(bin / 20).toFixed(2)} to ${((bin + 1) / 20).toFixed(2)}: ${plural(count, 'feature')}, ${percent(alive ? count / alive : 0, 1)}`,
+  })).filter((bin) => bin.share > 0);
+  const above = (level: (typeof LEVELS)[number]) => total(rows, (row) => row.interpretable[level]);
+  return {
+    title: `${name}: ${integer(alive)} of ${plural(features, 'feature')} alive`,
+    alt: `F1 of best interpretations, ${name}, ${plural(rows.length, 'site')}: of ${alive} features alive, `
+      + LEVELS.map((level) => `${above(level)} reach ${level}`).join(', ') + '.',
+    spec: {
+      width: PANEL_WIDTH, height: 150, autosize: { type: 'fit-x', contains: 'padding' }, config: vegaConfig, padding: 2,
+      layer: [
+        {
+          data: { values: data },
+          mark: { type: 'rect', fill: colour, stroke: 'var(--panel, #fff)', strokeWidth: 1 },
+          encoding: {
+            x: { field: 'from', type: 'quantitative', scale: { domain: [0, 1] }, axis: { format: '.1f', values: [0, 0.2, 0.4, 0.6, 0.8, 1], grid: false }, title: 'F1 of the best interpretation' },
+            x2: { field: 'to' },
+            y: { field: 'share', type: 'quantitative', title: 'Share of alive features', axis: { format: '%', tickCount: 4 }, scale: { zero: true, domainMin: 0 } },
+            y2: { datum: 0 },
+            description: { field: 'tip' },
+          },
+        },
+        { data: { values: LEVELS.map((level) => ({ at: Number(level) })) }, mark: { type: 'rule', strokeDash: [4, 3], color: muted, aria: false }, encoding: { x: { field: 'at', type: 'quantitative' } } },
+      ],
+    },
+  };
+}
+
+export function propertyChart({ results, looks }: ChartInput): Chart {
+  const groups = byDictionary(results.tests.interpretability);
+  const panels = [...looks].flatMap(([name, style]) => {
+    const panel = groups.has(name) ? propertyPanel(name, groups.get(name)!, style) : null;
+    return panel ? [panel] : [];
+  });
+  return {
+    id: 'properties',
+    title: 'Interpretability: what do the features stand for?',
+    reading: 'Features by the kind of property that explains them best, over all sites. The whole bar counts features with an F1 of at least 0.5, '
+      + 'the darker parts those of at least 0.6 and 0.8.',
+    legend: [],
+    panels,
+  };
+}
+
+function propertyPanel(name: string, rows: InterpretabilityRow[], { colour }: Look): Panel | null {
+  const counts = new Map<string, Thresholds>();
+  for (const row of rows) {
+    for (const [kind, found] of Object.entries(row.byProperty)) {
+      const sum = counts.get(kind) ?? { '0.5': 0, '0.6': 0, '0.8': 0 };
+      for (const level of LEVELS) sum[level] += found[level];
+      counts.set(kind, sum);
+    }
+  }
+  const kinds = [...counts].filter(([, found]) => found['0.5'] > 0).sort((a, b) => b[1]['0.5'] - a[1]['0.5']);
+  if (kinds.length === 0) return null;
+  const tip = (kind: string, found: Thresholds) => `${kind}: ${LEVELS.map((level) => `${found[level]} with F1 ≥ ${level}`).join(', ')}`;
+  // Drawn from the widest to the narrowest bar, each over the last, so that a bar darkens where the match is better.
+  const data = LEVELS.flatMap((level) => kinds.map(([kind, found]) => ({ kind, level, count: found[level], tip: tip(kind, found) })));
+  const y = { field: 'kind', type: 'nominal', sort: kinds.map(([kind]) => kind), title: null, axis: { labelColor: ink, labelLimit: 140 } } as const;
+  return {
+    title: name,
+    alt: `Kinds of property, ${name}. ${kinds.map(([kind, found]) => tip(kind, found)).join('; ')}.`,
+    spec: {
+      width: PANEL_WIDTH, height: { step: 22 }, autosize: { type: 'fit-x', contains: 'padding' }, config: vegaConfig, padding: 2,
+      layer: [
+        {
+          data: { values: data },
+          mark: { type: 'bar', fill: colour, opacity: 0.45, cornerRadiusEnd: 2, height: { band: 0.7 } },
+          encoding: {
+            y, x: { field: 'count', type: 'quantitative', stack: false, title: 'Features', axis: { tickMinStep: 1, tickCount: 4 } },
+            description: { field: 'tip' },
+          },
+        },
+        {
+          data: { values: kinds.map(([kind, found]) => ({ kind, text: integer(found['0.5']) })) },
+          mark: { type: 'text', align: 'left', dx: 5, color: ink, aria: false }, encoding: { y, x: { value: 'width' }, text: { field: 'text' } },
+        },
+      ],
+    },
+  };
+}

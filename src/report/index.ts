@@ -1,0 +1,5 @@
+/** Results as something to read: one HTML page, or a table for a terminal. */
+export { renderReport, type ReportOptions } from './page.ts';
+export { renderTable } from './table.ts';
+export { charts, type Chart, type LegendEntry, type Panel } from './charts.ts';
+export { summary, type InterpretabilitySum, type SummaryRow } from './summary.ts';
