@@ -52,9 +52,9 @@ export async function writeDirectoryAtomic(path: string, files: Record<string, F
   const temporary = temporaryName(target);
   const older = `${temporary}.old`;
   try {
-    await mkdir(temporary, { recursive: true });
+    await makeDirectory(temporary);
     for (const [name, data] of Object.entries(files)) {
-      await mkdir(dirname(join(temporary, name)), { recursive: true });
+      await makeDirectory(dirname(join(temporary, name)));
       await writeSynced(join(temporary, name), data);
     }
     const replaces = await stat(target).then(() => true, () => false);
@@ -72,11 +72,22 @@ export async function writeDirectoryAtomic(path: string, files: Record<string, F
   }
 }
 
+/** Like mkdir's `recursive`, which never returns where a parent exists but cannot hold directories (as in /proc). */
+async function makeDirectory(directory: string): Promise<void> {
+  if (await stat(directory).catch(() => null)) return;
+  const parent = dirname(directory);
+  if (parent !== directory && !(await stat(parent).catch(() => null))) await makeDirectory(parent);
+  await mkdir(directory).catch((cause: NodeJS.ErrnoException) => {
+    // Somebody else may have made it meanwhile.
+    if (cause.code !== 'EEXIST') throw cause;
+  });
+}
+
 /** Creates the directory if need be and proves that a file can be written in it. Called before long work starts. FileError if not. */
 export async function assertWritable(directory: string): Promise<void> {
   const probe = temporaryName(join(directory, 'write-test'));
   try {
-    await mkdir(directory, { recursive: true });
+    await makeDirectory(resolve(directory));
     await writeSynced(probe, '');
     await unlink(probe);
   } catch (cause) {
