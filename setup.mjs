@@ -8,6 +8,7 @@ import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from '
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { installLavapipe, whyNoApt } from './setup/mesa.mjs';
+import { installPackages, packagesAreStale } from './setup/packages.mjs';
 import { adapterChoice, cacheFolder, createInstance, isSoftware } from './src/node-adapter.mjs';
 
 const root = dirname(fileURLToPath(import.meta.url));
@@ -17,27 +18,6 @@ const say = (text) => console.error(text);
 function stop(text) {
   say(`error: ${text}`);
   process.exit(2);
-}
-
-/** Packages of package-lock.json that node_modules lacks or has in another version. */
-export function stalePackages(lock, installed) {
-  return Object.entries(lock.packages)
-    // Optional packages are for other platforms, or npm left them out for a reason of its own.
-    .filter(([path, entry]) => path && !entry.optional && !entry.link && installed.packages?.[path]?.version !== entry.version)
-    .map(([path]) => path);
-}
-
-function installPackages() {
-  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
-  const record = join(root, 'node_modules', '.package-lock.json');
-  if (existsSync(record) && stalePackages(lock, JSON.parse(readFileSync(record, 'utf8'))).length === 0) return;
-  say('installing npm packages…');
-  const args = ['ci', '--no-audit', '--no-fund', '--loglevel=error'];
-  // Under `npm run`, the same npm; otherwise the one on the path.
-  const inner = process.env.npm_execpath;
-  const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] };
-  const done = inner?.endsWith('.js') ? spawnSync(process.execPath, [inner, ...args], options) : spawnSync('npm', args, { ...options, shell: process.platform === 'win32' });
-  if (done.status !== 0) stop(`npm ci failed (it needs the network once): ${`${done.stderr || done.error?.message || done.stdout}`.trim().split('\n').slice(0, 3).join(' ')}`);
 }
 
 /** Every file that goes into the build, with its size and time of change. */
@@ -123,7 +103,14 @@ async function main() {
   }
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 11)) stop(`Node ${process.versions.node} is too old: 20.11 or newer is needed`);
-  installPackages();
+  if (packagesAreStale(root)) {
+    say('installing npm packages…');
+    try {
+      installPackages(root);
+    } catch (error) {
+      stop(error.message);
+    }
+  }
   buildBundles();
   const { info, error } = findAdapter();
   if (!info) stop(`no WebGPU adapter: ${error ?? 'no driver was found'}. Install a GPU's Vulkan driver or, on Debian and Ubuntu, the packages mesa-vulkan-drivers and libvulkan1`);

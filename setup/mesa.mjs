@@ -3,7 +3,7 @@
  * own Mesa is too old. Every failure is an Error whose message is one line; nothing half done is left behind.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { OLDEST_MESA } from '../src/node-adapter.mjs';
 
@@ -89,7 +89,7 @@ export function installLavapipe() {
   try {
     if (newest() < OLDEST_MESA) {
       const files = [['/etc/apt', 'sources.list'], ...(existsSync(SOURCES) ? readdirSync(SOURCES).map((n) => [SOURCES, n]) : [])]
-        .filter(([dir, name]) => existsSync(join(dir, name)))
+        .filter(([dir, name]) => /\.(list|sources)$/.test(name) && statSync(join(dir, name), { throwIfNoEntry: false })?.isFile())
         .map(([dir, name]) => ({ name, text: readFileSync(join(dir, name), 'utf8') }));
       const source = backportsSource(files, codename);
       if (!source) throw new Error(tooOld(codename, complete));
