@@ -1,0 +1,42 @@
+// The gradient with respect to the decoder's bias, which stands in the decoder and, subtracted from the input, in the encoder:
+//
+//   gradient[D, k] = 2/n * Σ_r e[D, r, k] − Σ_f encoderBiasGradient[D, f] * encoder[D, f, k],    e = x̂ − x,  n = rows
+//
+// (the second sum is Σ_r Σ_f of the pre-activations' gradients times ∂pre/∂decoderBias = −encoder; the sum over r is encoderBias' gradient)
+//
+// binding 0  error                vec4f [dictionaries, rows, width4]
+// binding 1  encoderBiasGradient  f32   [dictionaries, features]
+// binding 2  encoder              vec4f [dictionaries, features, width4]
+// binding 3  gradient             vec4f [dictionaries, width4]
+//
+// Dispatch: one thread for four numbers of a dictionary; each sums in order.
+const WORKGROUP: u32 = 64u;
+
+struct Params { dictionaries: u32, rows: u32, width4: u32, features: u32, }
+@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read> error: array<vec4f>;
+@group(0) @binding(1) var<storage, read> encoderBiasGradient: array<f32>;
+@group(0) @binding(2) var<storage, read> encoder: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> gradient: array<vec4f>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let item = (group.y * groups.x + group.x) * WORKGROUP + local.x;
+  if (item >= params.dictionaries * params.width4) { return; }
+  let dictionary = item / params.width4;
+  let k = item - dictionary * params.width4;
+  var errors = vec4f(0.0);
+  var at = dictionary * params.rows * params.width4 + k;
+  for (var row = 0u; row < params.rows; row++) {
+    errors += error[at];
+    at += params.width4;
+  }
+  var through = vec4f(0.0);
+  let first = dictionary * params.features;
+  at = first * params.width4 + k;
+  for (var feature = first; feature < first + params.features; feature++) {
+    through = fma(vec4f(encoderBiasGradient[feature]), encoder[at], through);
+    at += params.width4;
+  }
+  gradient[item] = (2.0 / f32(params.rows)) * errors - through;
+}

@@ -1,0 +1,104 @@
+import * as assert from 'uvu/assert';
+import { ShapeError } from '../../src/errors.ts';
+import { adam, adamDefaults, adamRows } from '../../src/tensor/adam.ts';
+import { Tensor } from '../../src/tensor/index.ts';
+import { gpuSuite, testGpu } from '../support/gpu.ts';
+import { random, relativeError } from '../support/numbers.ts';
+
+const test = gpuSuite('adam');
+const gpu = await testGpu();
+
+interface State { w: Float64Array; m: Float64Array; v: Float64Array }
+
+const state = (w: Float32Array): State => ({ w: Float64Array.from(w), m: new Float64Array(w.length), v: new Float64Array(w.length) });
+
+/** Adam by the paper's formulas in float64. */
+function referenceStep({ w, m, v }: State, g: ArrayLike<number>, rate: (i: number) => number, t: number): void {
+  const { beta1, beta2, epsilon } = adamDefaults;
+  for (let i = 0; i < w.length; i++) {
+    m[i] = beta1 * m[i]! + (1 - beta1) * g[i]!;
+    v[i] = beta2 * v[i]! + (1 - beta2) * g[i]! ** 2;
+    w[i]! -= rate(i) * (m[i]! / (1 - beta1 ** t)) / (Math.sqrt(v[i]! / (1 - beta2 ** t)) + epsilon);
+  }
+}
+
+function tensors(shape: number[], w: Float32Array, rates: number[]): { parameter: Tensor; gradient: Tensor; first: Tensor; second: Tensor; rate: Tensor } {
+  return {
+    parameter: Tensor.from(gpu, w, shape), gradient: Tensor.empty(gpu, shape), first: Tensor.zeros(gpu, shape), second: Tensor.zeros(gpu, shape),
+    rate: Tensor.from(gpu, rates, [rates.length]),
+  };
+}
+
+test('100 steps on two models with rates of their own and a schedule', () => gpu.scope(async () => {
+  const [models, size] = [2, 77];
+  const rates = [1e-2, 3e-3];
+  const w = random(models * size, 1);
+  const target = random(models * size, 2);
+  const reference = state(w);
+  const on = tensors([models, size], w, rates);
+  for (let t = 1; t <= 100; t++) {
+    const noise = random(models * size, 100 + t);
+    // Gradients of different sizes, depending on the weights, so that an error would feed back.
+    const gradient = (values: ArrayLike<number>): Float32Array => Float32Array.from(noise, (e, i) => 10 ** (i % 5 - 3) * (values[i]! - target[i]! + e));
+    on.gradient.write(gradient(reference.w));
+    const factor = 1 - t / 200;
+    adam(on, { ...adamDefaults, step: t, factor });
+    referenceStep(reference, gradient(reference.w), (i) => rates[Math.floor(i / size)]! * factor, t);
+  }
+  assert.ok(relativeError(await on.parameter.read(), reference.w) <= 1e-4);
+  assert.ok(relativeError(await on.first.read(), reference.m) <= 1e-4);
+  assert.ok(relativeError(await on.second.read(), reference.v) <= 1e-4);
+}));
+
+for (const project of [true, false]) {
+  test(`100 steps on rows of unit length, ${project ? 'with' : 'without'} projection`, () => gpu.scope(async () => {
+    const [models, rows, width] = [2, 9, 7];
+    const rates = [1e-2, 2e-3];
+    const w = random(models * rows * width, 3);
+    const normalise = (values: Float64Array | Float32Array): void => {
+      for (let r = 0; r < models * rows; r++) {
+        const row = values.subarray(r * width, (r + 1) * width);
+        const norm = Math.hypot(...row);
+        for (let i = 0; i < width; i++) row[i]! /= norm;
+      }
+    };
+    normalise(w);
+    const reference = state(w);
+    const on = tensors([models, rows, width], w, rates);
+    for (let t = 1; t <= 100; t++) {
+      const g = Float64Array.from(random(w.length, 500 + t), (e, i) => e + reference.w[(i * 7 + 3) % w.length]!);
+      on.gradient.write(Float32Array.from(g));
+      adamRows(on, { ...adamDefaults, step: t }, { project, normalise: true });
+      if (project) {
+        for (let r = 0; r < models * rows; r++) {
+          let along = 0;
+          for (let i = r * width; i < (r + 1) * width; i++) along += g[i]! * reference.w[i]!;
+          for (let i = r * width; i < (r + 1) * width; i++) g[i]! -= along * reference.w[i]!;
+        }
+      }
+      referenceStep(reference, g, (i) => rates[Math.floor(i / (rows * width))]!, t);
+      normalise(reference.w);
+    }
+    const found = await on.parameter.read();
+    assert.ok(relativeError(found, reference.w) <= 1e-4);
+    for (let r = 0; r < models * rows; r++) assert.ok(Math.abs(Math.hypot(...found.subarray(r * width, (r + 1) * width)) - 1) < 1e-6);
+  }));
+}
+
+test('a row of zeros and an empty parameter stay as they are', () => gpu.scope(async () => {
+  const zero = tensors([1, 2, 3], new Float32Array(6), [0.1]);
+  zero.gradient.write(new Float32Array(6));
+  adamRows(zero, { ...adamDefaults, step: 1 }, { project: true, normalise: true });
+  assert.equal([...await zero.parameter.read()], [0, 0, 0, 0, 0, 0]);
+  const none = tensors([1, 0], new Float32Array(0), [0.1]);
+  adam(none, { ...adamDefaults, step: 1 });
+  assert.is((await none.parameter.read()).length, 0);
+}));
+
+test('shapes that do not fit are refused', () => gpu.scope(() => {
+  const good = tensors([2, 3], new Float32Array(6), [0.1, 0.1]);
+  assert.throws(() => adam({ ...good, gradient: Tensor.zeros(gpu, [2, 4]) }, { ...adamDefaults, step: 1 }), (e: unknown) => e instanceof ShapeError);
+  assert.throws(() => adam({ ...good, rate: Tensor.zeros(gpu, [3]) }, { ...adamDefaults, step: 1 }), (e: unknown) => e instanceof ShapeError);
+}));
+
+test.run();
