@@ -3,6 +3,7 @@
  * library does not load it.
  */
 import type { TopLevelSpec } from 'vega-lite';
+import { escapeHtml } from './text.ts';
 
 /**
  * Width of a text in pixels, by classes of characters of a wide sans-serif face, so that a label is rather given too much room than cut. Vega's own estimate without a canvas takes every
@@ -38,15 +39,23 @@ export async function renderSvg(spec: TopLevelSpec, { id, label }: { id: string;
   }
 }
 
-/** What a drawing inside a page does not need goes; numbers are cut to tenths of a pixel. */
+/** What says nothing inside a page: roles within one labelled image, the look of text that the page's style sheet sets. */
+const DROPPED = new Set(['role', 'aria-hidden', 'pointer-events', 'font-family', 'stroke-miterlimit']);
+const GEOMETRY = new Set(['d', 'transform', 'x', 'y', 'x1', 'y1', 'x2', 'y2', 'width', 'height', 'points']);
+
+/** What a drawing inside a page does not need goes; coordinates are cut to tenths of a pixel. Labels stay as they are. */
 function tidy(svg: string, id: string, label: string): string {
   const [, width, height] = /<svg[^>]* width="([\d.]+)" height="([\d.]+)"/.exec(svg)!;
-  const quoted = label.replace(/&/g, '&amp;').replace(/"/g, '&quot;').replace(/</g, '&lt;');
+  const head = `<svg role="img" aria-label="${escapeHtml(label)}" viewBox="0 0 ${width} ${height}" style="max-width:${Math.round(Number(width) * 1.3)}px">`;
   return svg
-    .replace(/<svg[^>]*>/, `<svg role="img" aria-label="${quoted}" viewBox="0 0 ${width} ${height}" style="max-width:${Math.round(Number(width) * 1.3)}px">`)
     .replace(/<path class="(?:background|foreground)"[^>]* d="(?:M0,0h0v0h0Z)?"[^>]*\/>/g, '')
-    .replace(/ (?:role="graphics-\w+"|aria-hidden="true"|pointer-events="none"|font-family="[^"]*"|stroke-miterlimit="4")/g, '')
-    .replace(/ id="([^"]+)"/g, ` id="${id}-$1"`)
-    .replace(/url\(#([^)]+)\)/g, `url(#${id}-$1)`)
-    .replace(/-?\d+\.\d{2,}(?=[^"<>]*"[^<>]*>)/g, (number) => String(Number(Number(number).toFixed(1))));
+    .replace(/<[a-z][^>]*>/g, (tag) => (tag.startsWith('<svg') ? head : tag.replace(/ ([\w-]+)="([^"]*)"/g, (_, name: string, value: string) => attribute(name, value, id))));
+}
+
+function attribute(name: string, value: string, id: string): string {
+  if (DROPPED.has(name)) return '';
+  if (name === 'id') return ` id="${id}-${value}"`;
+  if (name === 'clip-path' || name === 'fill' || name === 'stroke') return ` ${name}="${value.replace(/url\(#/, `url(#${id}-`)}"`;
+  if (GEOMETRY.has(name)) return ` ${name}="${value.replace(/-?\d+\.\d{2,}(?:e-?\d+)?/g, (number) => String(Number(Number(number).toFixed(1))))}"`;
+  return ` ${name}="${value}"`;
 }

@@ -71,7 +71,7 @@ export function propertyChart({ results, looks }: ChartInput): Chart {
     id: 'properties',
     title: 'Interpretability: what do the features stand for?',
     reading: 'Features by the kind of property that explains them best, over all sites. The whole bar counts features with an F1 of at least 0.5, '
-      + 'the darker parts those of at least 0.6 and 0.8.',
+      + 'the parts in stronger colour those of at least 0.6 and 0.8.',
     legend: [],
     panels,
   };
@@ -89,7 +89,7 @@ function propertyPanel(name: string, rows: InterpretabilityRow[], { colour }: Lo
   const kinds = [...counts].filter(([, found]) => found['0.5'] > 0).sort((a, b) => b[1]['0.5'] - a[1]['0.5']);
   if (kinds.length === 0) return null;
   const tip = (kind: string, found: Thresholds) => `${kind}: ${LEVELS.map((level) => `${found[level]} with F1 ≥ ${level}`).join(', ')}`;
-  // Drawn from the widest to the narrowest bar, each over the last, so that a bar darkens where the match is better.
+  // Drawn from the widest to the narrowest bar, each over the last, so that the colour grows stronger where the match is better.
   const data = LEVELS.flatMap((level) => kinds.map(([kind, found]) => ({ kind, level, count: found[level], tip: tip(kind, found) })));
   const y = { field: 'kind', type: 'nominal', sort: kinds.map(([kind]) => kind), title: null, axis: { labelColor: ink, labelLimit: 140 } } as const;
   return {

@@ -2,7 +2,7 @@
 import type { SiteRow } from '../../evaluation/results.ts';
 import type { Chart, ChartInput, Panel } from '../charts.ts';
 import { score } from '../text.ts';
-import { accent, ink, muted, PANEL_WIDTH, vegaConfig } from '../theme.ts';
+import { accent, ink, PANEL_WIDTH, vegaConfig } from '../theme.ts';
 
 const SHOWN = 30;
 const FAINT = 'var(--faint, #b6bfc9)';
@@ -36,7 +36,7 @@ export function rankingChart({ results }: ChartInput): Chart {
       + `${selected} sites are selected${threshold === null ? '' : `: those that reach ${score(threshold)}, the dashed line`}.`,
     legend: [
       { label: 'selected', colour: accent, shape: 'square' }, { label: 'not selected', colour: FAINT, shape: 'square' },
-      ...(threshold === null ? [] : [{ label: 'threshold', colour: muted, shape: 'dashed' as const }]),
+      ...(threshold === null ? [] : [{ label: 'threshold', colour: ink, shape: 'dashed' as const }]),
     ],
     panels: parts.filter((sites) => sites.length > 0).map((sites, index) => rankingPanel(sites, index * part + 1, top, threshold)),
   };
@@ -60,7 +60,7 @@ function rankingPanel(sites: Measured[], first: number, top: number, threshold: 
             description: { field: 'tip' },
           },
         },
-        ...(threshold === null ? [] : [{ data: { values: [{}] }, mark: { type: 'rule' as const, strokeDash: [4, 3], color: muted, aria: false }, encoding: { x: { datum: threshold } } }]),
+        ...(threshold === null ? [] : [{ data: { values: [{}] }, mark: { type: 'rule' as const, strokeDash: [4, 3], color: ink, aria: false }, encoding: { x: { datum: threshold } } }]),
         { mark: { type: 'text', align: 'left', dx: 5, color: ink, aria: false }, encoding: { y, x: { value: 'width' }, text: { field: 'text' } } },
       ],
     },
@@ -76,7 +76,7 @@ export function siteMapChart({ results }: ChartInput): Chart {
     id: 'map',
     wide: true,
     title: 'Sites: the same effects on the map of the model',
-    reading: `A row is a layer, a column a head, repeated for every position in the prompt. The darker, the larger the effect (darkest: ${score(top)}); `
+    reading: `A row is a layer, a column a head, repeated for every position in the prompt. The stronger the colour, the larger the effect (largest: ${score(top)}); `
       + 'an outline marks a selected site, and an empty place was not measured.',
     legend: [{ label: `effect ${score(top)}`, colour: accent, shape: 'square' }, { label: 'selected', colour: ink, shape: 'outline' }],
     panels: kinds.map((kind) => mapPanel(kind, all.filter((site) => site.kind === kind), positions, results.model, top)),
