@@ -5,3 +5,4 @@ export { defineKernel, type Kernel, type Variant } from './kernel.ts';
 export { fold, type Dispatch } from './recorder.ts';
 export type { BufferSlice, Memory, Storage } from './pool.ts';
 export type { Disposable } from './scope.ts';
+export { measureCeilings, measureCopy, measureFma, type Ceilings } from './ceilings.ts';
