@@ -9,7 +9,8 @@ import { controlChart } from './charts/control.ts';
 import { f1Chart, propertyChart } from './charts/interpretability.ts';
 import { rankingChart, siteMapChart } from './charts/sites.ts';
 import { trainingChart } from './charts/training.ts';
-import { looks, type Look, type Shape } from './theme.ts';
+import { seriesOf, type Series } from './series.ts';
+import type { Shape } from './theme.ts';
 
 export interface Panel {
   /** Heading above the drawing. */
@@ -33,14 +34,12 @@ export interface Chart {
   wide?: boolean;
 }
 
-/** Results and the look of every dictionary in them, the same in all charts. */
-export interface ChartInput { results: Results; looks: Map<string, Look> }
+/** Results and their dictionaries, which look the same in all charts. */
+export interface ChartInput { results: Results; series: Series }
 
 /** The charts that the results have data for, in reading order. */
 export function charts(results: Results): Chart[] {
-  const { approximation, control, interpretability } = results.tests;
-  const names = [...approximation, ...control, ...interpretability].map((row) => row.dictionary);
-  const input: ChartInput = { results, looks: looks(names) };
+  const input: ChartInput = { results, series: seriesOf(results) };
   return [approximationChart, controlChart, f1Chart, propertyChart, rankingChart, siteMapChart, trainingChart]
     .map((make) => make(input)).filter((chart) => chart.panels.length > 0);
 }

@@ -46,8 +46,9 @@ ${facts(results)}
 </header>
 <main>
 <section id="summary"><h2>Summary</h2>
-<p class="reading">Everything at one glance; the charts below say how to read each column. Edits change k features at each site: ranges go from the
-smallest to the largest k. “No edit” is the accuracy of doing nothing, so an edit is worth as much as it rises above it.</p>
+<p class="reading">Everything at one glance; the charts below say how to read each column. A range of edits goes from the smallest to the largest k (features
+changed at each site), any other range from the smallest to the largest λ (sparsity penalty). “No edit” is the accuracy of doing nothing: an edit is worth
+as much as it rises above it. The last column is the share of alive features that one property explains with an F1 of at least 0.8.</p>
 ${summaryTable(results)}</section>
 ${sections.join('\n')}
 <section id="examples"><h2>Examples: the best explained features</h2>

@@ -1,6 +1,7 @@
 /** Tables and lists of the report. */
 import type { Results } from '../evaluation/results.ts';
-import { attributes, summary } from './summary.ts';
+import { seriesOf } from './series.ts';
+import { attributes, range, summary } from './summary.ts';
 import { bytes, escapeHtml, integer, percent, score, seconds, short } from './text.ts';
 
 type Cell = string | number;
@@ -22,25 +23,29 @@ function grouped<T>(rows: T[], key: (row: T) => string): T[][] {
   return [...groups.values()];
 }
 
+/** One row a cross-section and variant; an SAE variant's dictionaries of several λ are a range. */
 export function summaryTable(results: Results): string {
   const edited = attributes(results);
+  const { variantOf } = seriesOf(results);
   const groups = grouped(summary(results), (row) => row.crossSection).map((rows) => {
-    const none = rows[0]!;
+    const { crossSection } = rows[0]!;
+    const noEdit = edited.map((attribute) => score(results.tests.control.find((row) => row.crossSection === crossSection && row.attribute === attribute)?.accuracyNoEdit));
     return [
-      ...rows.map(({ crossSection, dictionary, approximation, control, interpretability }): Cell[] => [
-        crossSection, dictionary, score(approximation?.sufficiency), score(approximation?.necessity),
-        ...edited.map((attribute) => {
-          const found = control.get(attribute) ?? [];
-          const [first, last] = [found[0], found.at(-1)];
-          return found.length > 1 ? `${score(first!.accuracy)} … ${score(last!.accuracy)}` : score(first?.accuracy);
-        }),
-        interpretability ? `${integer(interpretability.interpretable['0.8'])} of ${integer(interpretability.alive)}` : '–',
-      ]),
-      ...(edited.length ? [[none.crossSection, 'no edit', '', '', ...edited.map((attribute) => score(none.control.get(attribute)?.[0]?.accuracyNoEdit)), '']] : []),
+      ...grouped(rows, (row) => variantOf(row.dictionary)).map((own): Cell[] => {
+        const scores = own.flatMap((row) => row.approximation ?? []);
+        const edits = own.find((row) => row.control.size)?.control;
+        const explained = own.flatMap((row) => row.interpretability ?? []);
+        return [
+          crossSection, variantOf(own[0]!.dictionary), range(scores.map((row) => score(row.sufficiency))), range(scores.map((row) => score(row.necessity))),
+          ...edited.map((attribute) => range((edits?.get(attribute) ?? []).map((row) => score(row.accuracy)))),
+          range(explained.map((sum) => percent(sum.alive ? sum.interpretable['0.8'] / sum.alive : null))),
+        ];
+      }),
+      ...(edited.length ? [[crossSection, 'no edit', '', '', ...noEdit, '']] : []),
     ];
   });
   return table(
-    'Scores by cross-section and dictionary',
+    'Scores by cross-section and kind of dictionary',
     ['Cross-section', 'Dictionary', 'Sufficiency', 'Necessity', ...edited.map((attribute) => `Edit ${attribute}`), 'F1 ≥ 0.8'], groups, 2,
   );
 }

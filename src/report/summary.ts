@@ -1,5 +1,6 @@
 /** Results arranged as people compare them: one row a cross-section and dictionary. Used by the page and by the terminal table. */
 import type { ApproximationRow, ControlRow, Results, Thresholds } from '../evaluation/results.ts';
+import { seriesOf } from './series.ts';
 
 export interface InterpretabilitySum {
   sites: number;
@@ -34,12 +35,13 @@ export function budgets(results: Results): number[] {
 
 /**
  * Rows grouped by cross-section in the order of the results, supervised dictionaries first in each. A dictionary appears in a cross-section when
- * one of the three tests has a row for it there.
+ * one of the three tests has a row for it there. Where a variant has several dictionaries, its edits stand in a row of the variant's name.
  */
 export function summary(results: Results): SummaryRow[] {
-  const { approximation, control, interpretability } = results.tests;
-  const names = unique([...approximation, ...control, ...interpretability].map((row) => row.dictionary));
-  const ordered = [...names.filter((name) => name.startsWith('supervised')), ...names.filter((name) => !name.startsWith('supervised'))];
+  const { approximation, control } = results.tests;
+  const { names, variants } = seriesOf(results);
+  // A variant without dictionaries of other names is its own and only dictionary.
+  const ordered = unique([...names, ...variants]);
   return results.crossSections.flatMap(({ name: crossSection, sites }) => ordered.flatMap((dictionary) => {
     const edits = new Map<string, ControlRow[]>();
     for (const row of control) {
@@ -69,4 +71,10 @@ function sumOverSites(results: Results, dictionary: string, sites: string[]): In
     interpretable: { '0.5': sum((r) => r.interpretable['0.5']), '0.6': sum((r) => r.interpretable['0.6']), '0.8': sum((r) => r.interpretable['0.8']) },
     meanF1: alive ? sum((row) => (row.f1.mean ?? 0) * row.alive) / alive : null,
   };
+}
+
+/** Values from the first to the last: one text if they agree as shown. */
+export function range(values: readonly string[]): string {
+  const [first = '–', last = first] = [values[0], values.at(-1)];
+  return first === last ? first : `${first} … ${last}`;
 }

@@ -21,15 +21,6 @@ export function look(index: number): Look {
   return { colour: `var(--c${place}, ${SERIES[place]})`, shape: SHAPES[place]! };
 }
 
-/** A look for every name; names that begin with 'supervised' come first, so that the reference is always the same colour. */
-export function looks(names: Iterable<string>): Map<string, Look> {
-  const distinct = [...new Set(names)];
-  const ordered = [...distinct.filter((n) => n.startsWith('supervised')), ...distinct.filter((n) => !n.startsWith('supervised'))];
-  // Without a supervised series the first colour stays unused.
-  const first = ordered[0]?.startsWith('supervised') ? 0 : 1;
-  return new Map(ordered.map((name, index) => [name, look(index + first)]));
-}
-
 /** Width of every panel, in pixels: what a phone shows at full size. A page may enlarge it. */
 export const PANEL_WIDTH = 340;
 

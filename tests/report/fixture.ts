@@ -32,6 +32,8 @@ export function fixture({ sections = 3, variants = ['vanilla'], lambdas = [0.05,
     sites: sites.slice(3 * index, 3 * index + 3).map((row) => row.site), edits: [['IO'], ['S'], ['Pos']], effects: { IO: 1.6, S: 0.2, Pos: 0.9 },
   }));
   const names = ['supervised', ...variants];
+  const saeName = (variant: string, lambda: number) => (lambdas.length > 1 ? `${variant} λ=${lambda}` : variant);
+  const dictionaries = ['supervised', ...variants.flatMap((variant) => lambdas.map((lambda) => saeName(variant, lambda)))];
   const used = crossSections.flatMap((section) => section.sites);
   const control = crossSections.flatMap((section, s) => ['IO', 'S', 'Pos'].flatMap((attribute, a) => names.flatMap((dictionary, d) => {
     const accuracyNoEdit = [0, 0.52, 0.44][a]!;
@@ -42,7 +44,7 @@ export function fixture({ sections = 3, variants = ['vanilla'], lambdas = [0.05,
         crossSection: section.name, attribute, dictionary, k, accuracy, accuracyNoEdit, weightRemoved,
         accuracyRelative: (accuracy - accuracyNoEdit) / (0.97 - accuracyNoEdit), weightRelative: 0.1, distance: 1 / k, distanceNoEdit: 1.5, logitDiff: 3 - k / 4,
         logitDiffGroundTruth: -6, groundTruthFlipped: 0.9, weightSkipped: 0,
-        chosen: d === 0 ? [] : section.sites.map((site) => ({ site, dictionary: `${dictionary} λ=0.1`, distance: 0.4 })),
+        chosen: d === 0 ? [] : section.sites.map((site) => ({ site, dictionary: saeName(dictionary, lambdas[0]!), distance: 0.4 })),
       };
     });
   })));
@@ -59,7 +61,7 @@ export function fixture({ sections = 3, variants = ['vanilla'], lambdas = [0.05,
     dictionaries: used.flatMap((site, s) => [
       { name: 'supervised', variant: 'supervised', site, source: 'fitted' as const, features: 242, lambda: null, scale: null, explainedVariance: 0.97, l0: 3, curve: [] },
       ...variants.flatMap((variant, v) => lambdas.map((lambda, l) => ({
-        name: variant, variant, site, source: 'trained' as const, features: 256, lambda, scale: 3.2, explainedVariance: 0.93, l0: 9,
+        name: saeName(variant, lambda), variant, site, source: 'trained' as const, features: 256, lambda, scale: 3.2, explainedVariance: 0.93, l0: 9,
         curve: Array.from({ length: 60 }, (_, i) => ({
           step: 20 * i, loss: 0.1 + lambda + Math.exp(-i / (6 + s)), l2: 0.1, l1: 0.2, l0: 3 + 90 * Math.exp(-i / (4 + 2 * l + v)) + noise(s, l, i),
           dead: Math.max(0, 0.4 * noise(s, l, v) * (1 - Math.exp(-i / 9)) - (i > 40 ? 0.1 : 0)),
@@ -67,21 +69,21 @@ export function fixture({ sections = 3, variants = ['vanilla'], lambdas = [0.05,
       }))),
     ]),
     tests: {
-      approximation: crossSections.flatMap((section, s) => names.map((dictionary, d) => ({
+      approximation: crossSections.flatMap((section, s) => dictionaries.map((dictionary, d) => ({
         crossSection: section.name, dictionary, sufficiency: d === 0 ? 0.98 : 0.93 - 0.2 * noise(s, d), necessity: d === 0 ? 0.99 : 0.9 - 0.3 * noise(d, s),
         logitDiffClean: 8.12, logitDiffMeanAblated: 2.5, logitDiffReconstructed: 7.9, logitDiffResidual: 2.6, meanAbsoluteChange: 0.4, note: null,
       }))),
       control,
-      interpretability: used.flatMap((site, s) => names.map((dictionary, d) => {
+      interpretability: used.flatMap((site, s) => dictionaries.map((dictionary, d) => {
         const alive = d === 0 ? 242 : 100 + Math.floor(100 * noise(s, d));
         const bins = Array.from({ length: 20 }, (_, bin) => Math.floor(alive * Math.exp(-(((bin - (d === 0 ? 18 : 11)) / 4) ** 2)) / 8));
         return {
-          site, dictionary, features: d === 0 ? 242 : 256, alive, interpretable: above(80 - 30 * d), byProperty: { IO: above(40 - 10 * d), 'IO∧Pos': above(20), Pos: above(3) },
+          site, dictionary, features: d === 0 ? 242 : 256, alive, interpretable: above(80 - 20 * d), byProperty: { IO: above(40 - 10 * d), 'IO∧Pos': above(20), Pos: above(3) },
           f1: { bins, mean: 0.6 + 0.3 * noise(s, d), median: 0.6, percentile90: 0.8 },
           best: [{ feature: 17, property: 'IO=Mary', kind: 'IO', f1: 0.91, precision: 0.92, recall: 0.9, active: 25 }], activePerPrompt: 9,
         };
       })),
-      weights: used.map((site) => ({ site, dictionary: 'vanilla', weights: 2700, negative: 0.1, meanNegative: -0.02, aboveOne: 0, meanSum: 1 })),
+      weights: used.map((site) => ({ site, dictionary: dictionaries.at(-1)!, weights: 2700, negative: 0.1, meanNegative: -0.02, aboveOne: 0, meanSum: 1 })),
     },
     config: {
       prompts: 300, selectionPrompts: 200, trainPrompts: 3000, seed: 7, dictionaries: names, saePaths: [], ks: KS, batch: 64,

@@ -64,8 +64,8 @@ test('every chart has a title, a sentence on how to read it, axis titles, and a 
     });
   }
   const panels = Object.fromEntries(made.map((chart) => [chart.id, chart.panels.length]));
-  // Control: three cross-sections with three attributes. Ranking: thirty sites in three parts. Map: q, k, v, z.
-  assert.equal(panels, { approximation: 2, control: 9, f1: 2, properties: 2, ranking: 3, map: 4, training: 3 });
+  // Control: three cross-sections with three attributes. Ranking: thirty sites in three parts. Map: q, k, v, z. F1: supervised and two SAEs.
+  assert.equal(panels, { approximation: 2, control: 9, f1: 3, properties: 3, ranking: 3, map: 4, training: 3 });
 });
 
 test('draws every value: a mark for each row, its numbers in the label', async () => {
@@ -92,7 +92,7 @@ test('draws every value: a mark for each row, its numbers in the label', async (
 });
 
 test('the length of a bar is proportional to its score', async () => {
-  const results = fixture({ sections: 1 });
+  const results = fixture({ sections: 1, lambdas: [0.1] });
   const page = parseHtml(await renderReport(results));
   const bars = all(find(page, 'approximation')).filter((e) => e.attributes['aria-roledescription'] === 'bar');
   const width = (label: string) => {
@@ -110,9 +110,13 @@ test('the summary table has the values of every cross-section and dictionary', a
   const results = fixture();
   const rows = rowsOf(find(parseHtml(await defaultPage()), 'summary'));
   assert.equal(rows[0], ['Cross-section', 'Dictionary', 'Sufficiency', 'Necessity', 'Edit IO', 'Edit S', 'Edit Pos', 'F1 ≥ 0.8']);
-  assert.equal(rows[1], ['z@end', 'supervised', '0.98', '0.99', '0.97', '0.97', '0.97', '72 of 726']);
+  assert.equal(rows[1], ['z@end', 'supervised', '0.98', '0.99', '0.97', '0.97', '0.97', '10 %']);
   const vanilla = rows[2]!;
   const io = results.tests.control.filter((row) => row.crossSection === 'z@end' && row.attribute === 'IO' && row.dictionary === 'vanilla');
+  const sae = results.tests.approximation.filter((row) => row.crossSection === 'z@end' && row.dictionary.startsWith('vanilla'));
+  assert.is(sae.length, 2);
+  assert.is(vanilla[1], 'vanilla');
+  assert.is(vanilla[2], `${sae[0]!.sufficiency!.toFixed(2)} … ${sae[1]!.sufficiency!.toFixed(2)}`);
   assert.is(vanilla[4], `${io[0]!.accuracy.toFixed(2)} … ${io[3]!.accuracy.toFixed(2)}`);
   assert.equal(rows[3], ['z@end', 'no edit', '', '', '0.00', '0.52', '0.44', '']);
   assert.is(rows.length, 1 + 3 * 3);

@@ -16,7 +16,7 @@ function block(text: string, title: string): string[] {
 }
 
 test('has supervised and SAE rows for every cross-section in all three tests', () => {
-  const results = fixture({ sections: 4, variants: ['vanilla', 'gated'] });
+  const results = fixture({ sections: 4, variants: ['vanilla', 'gated'], lambdas: [0.1] });
   const text = renderTable(results);
   for (const title of ['Approximation', 'Interpretability']) {
     const rows = block(text, title).slice(1);
@@ -33,7 +33,7 @@ test('has supervised and SAE rows for every cross-section in all three tests', (
 });
 
 test('shows the values', () => {
-  const results = fixture({ sections: 1 });
+  const results = fixture({ sections: 1, lambdas: [0.1] });
   const text = renderTable(results);
   const [, supervised, vanilla] = block(text, 'Approximation');
   assert.match(supervised!, / 0\.98 +0\.99$/);
@@ -43,6 +43,13 @@ test('shows the values', () => {
   const line = block(text, 'Control').filter((l) => l.includes('vanilla'))[1]!;
   for (const { accuracy, weightRemoved } of s) assert.ok(line.includes(`${accuracy.toFixed(2)}/${weightRemoved!.toFixed(2)}`), line);
   assert.match(block(text, 'Control').find((l) => / S /.test(l))!, /S +0\.52 +supervised/);
+});
+
+test('SAEs of several penalties are rows of their own, their edits one row of the variant', () => {
+  const text = renderTable(fixture({ sections: 1, lambdas: [0.2, 0.1] }));
+  assert.equal(block(text, 'Approximation').slice(1).map((line) => line.trim().split(/ {2,}/).slice(-3)[0]), ['supervised', 'vanilla λ=0.1', 'vanilla λ=0.2']);
+  assert.is(block(text, 'Control').filter((line) => / vanilla /.test(line)).length, 3);
+  assert.not.match(block(text, 'Control').join(), /λ/);
 });
 
 test('fits 100 columns of plain text, numbers aligned on the right', () => {

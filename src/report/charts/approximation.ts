@@ -8,9 +8,9 @@ import { ink, muted, PANEL_WIDTH, vegaConfig, type Look } from '../theme.ts';
 const LOWEST = -0.5;
 const HIGHEST = 1.5;
 
-export function approximationChart({ results, looks }: ChartInput): Chart {
+export function approximationChart({ results, series }: ChartInput): Chart {
   const rows = results.tests.approximation;
-  const used = new Map([...looks].filter(([name]) => rows.some((row) => row.dictionary === name)));
+  const used = new Map(series.names.filter((name) => rows.some((row) => row.dictionary === name)).map((name) => [name, series.looks.get(name)!]));
   return {
     id: 'approximation',
     title: 'Approximation: do reconstructions do the work of the activations?',

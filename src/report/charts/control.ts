@@ -8,9 +8,9 @@ import { ink, muted, PANEL_WIDTH, vegaConfig, type Look } from '../theme.ts';
 const LOWEST = -0.5;
 const HIGHEST = 2;
 
-export function controlChart({ results, looks }: ChartInput): Chart {
+export function controlChart({ results, series }: ChartInput): Chart {
   const rows = results.tests.control;
-  const used = new Map([...looks].filter(([name]) => rows.some((row) => row.dictionary === name)));
+  const used = new Map(series.variants.filter((name) => rows.some((row) => row.dictionary === name)).map((name) => [name, series.looks.get(name)!]));
   const groups = new Map<string, ControlRow[]>();
   for (const row of rows) {
     const key = JSON.stringify([row.crossSection, row.attribute]);

@@ -14,9 +14,9 @@ function byDictionary(rows: InterpretabilityRow[]): Map<string, Interpretability
 
 const total = (rows: InterpretabilityRow[], of: (row: InterpretabilityRow) => number) => rows.reduce((sum, row) => sum + of(row), 0);
 
-export function f1Chart({ results, looks }: ChartInput): Chart {
+export function f1Chart({ results, series }: ChartInput): Chart {
   const groups = byDictionary(results.tests.interpretability);
-  const panels = [...looks].flatMap(([name, style]) => (groups.has(name) ? [f1Panel(name, groups.get(name)!, style)] : []));
+  const panels = series.names.flatMap((name) => (groups.has(name) ? [f1Panel(name, groups.get(name)!, series.looks.get(name)!)] : []));
   return {
     id: 'f1',
     title: 'Interpretability: how well does one property explain one feature?',
@@ -61,10 +61,10 @@ function f1Panel(name: string, rows: InterpretabilityRow[], { colour }: Look): P
   };
 }
 
-export function propertyChart({ results, looks }: ChartInput): Chart {
+export function propertyChart({ results, series }: ChartInput): Chart {
   const groups = byDictionary(results.tests.interpretability);
-  const panels = [...looks].flatMap(([name, style]) => {
-    const panel = groups.has(name) ? propertyPanel(name, groups.get(name)!, style) : null;
+  const panels = series.names.flatMap((name) => {
+    const panel = groups.has(name) ? propertyPanel(name, groups.get(name)!, series.looks.get(name)!) : null;
     return panel ? [panel] : [];
   });
   return {

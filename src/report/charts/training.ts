@@ -2,7 +2,7 @@
 import type { CurvePoint, DictionaryRow } from '../../evaluation/results.ts';
 import type { Chart, ChartInput, LegendEntry, Panel } from '../charts.ts';
 import { short } from '../text.ts';
-import { look, PANEL_WIDTH, vegaConfig } from '../theme.ts';
+import { PANEL_WIDTH, vegaConfig } from '../theme.ts';
 
 /** More points than this are not visible in a panel. */
 const POINTS = 80;
@@ -14,23 +14,19 @@ const METRICS: Metric[] = [
   { title: 'Dead features', axis: 'Dead features (share)', of: (p) => p.dead, format: '%', log: false },
 ];
 
-export function trainingChart({ results }: ChartInput): Chart {
+export function trainingChart({ results, series }: ChartInput): Chart {
   const trained = results.dictionaries.filter((dictionary) => dictionary.curve.length > 1);
-  const ordered = [...trained].sort((a, b) => (a.variant < b.variant ? -1 : a.variant > b.variant ? 1 : (a.lambda ?? 0) - (b.lambda ?? 0)));
-  const series = [...new Set(ordered.map(seriesOf))];
-  // Index 0 is the supervised dictionaries' look, which are never trained by steps.
-  const colours = new Map(series.map((name, index) => [name, look(index + 1).colour]));
+  const names = series.names.filter((name) => trained.some((dictionary) => dictionary.name === name));
+  const colours = new Map(names.map((name) => [name, series.looks.get(name)!.colour]));
   return {
     id: 'training',
     title: 'Training of the SAEs',
     reading: 'A thin line is one SAE at one site, a bold line the median over sites; a larger λ asks for fewer active features. '
       + 'Trained well, the loss has levelled out, and few features are dead.',
-    legend: series.map((label): LegendEntry => ({ label, colour: colours.get(label)!, shape: 'line' })),
+    legend: names.map((label): LegendEntry => ({ label, colour: colours.get(label)!, shape: 'line' })),
     panels: trained.length === 0 ? [] : METRICS.map((metric) => panel(metric, trained, colours)),
   };
 }
-
-const seriesOf = (dictionary: DictionaryRow) => (dictionary.lambda === null ? dictionary.variant : `${dictionary.variant}, λ = ${short(dictionary.lambda)}`);
 
 function thin(curve: CurvePoint[]): CurvePoint[] {
   const stride = Math.ceil(curve.length / POINTS);
@@ -45,7 +41,7 @@ function median(values: number[]): number {
 
 function panel(metric: Metric, trained: DictionaryRow[], colours: Map<string, string>): Panel {
   const single = trained.flatMap((dictionary, index) => thin(dictionary.curve).map((point) => ({
-    id: index, series: seriesOf(dictionary), step: point.step, value: metric.of(point),
+    id: index, series: dictionary.name, step: point.step, value: metric.of(point),
   })));
   const medians = [...colours.keys()].flatMap((series) => {
     const bySteps = new Map<number, number[]>();
