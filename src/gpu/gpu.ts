@@ -43,6 +43,8 @@ export class Gpu {
   /** True on a CPU driver (lavapipe, SwiftShader): kernels without barriers are the quick ones there. */
   readonly software: boolean;
   readonly immediates: boolean;
+  /** Most bytes that live and pooled buffers may take together; Infinity where nobody set it. */
+  readonly memoryLimit: number;
   private readonly pool: BufferPool;
   private readonly recorder: Recorder;
   private readonly faults: Faults;
@@ -55,6 +57,7 @@ export class Gpu {
     this.info = settings.info;
     this.limits = settings.limits;
     this.immediates = settings.immediates;
+    this.memoryLimit = settings.memoryLimit;
     this.features = new Set(device.features as unknown as Iterable<string>);
     const words = Object.values(settings.info).join(' ').toLowerCase();
     this.software = settings.info.isFallback || /llvmpipe|lavapipe|swiftshader|software/.test(words);
