@@ -1,0 +1,9 @@
+/** Tasks: prompts with attributes, semantic positions and counterfactuals, and the sites and cross-sections at which models are read and edited. */
+export type { DetailedPrompts, Prompts } from './prompts.ts';
+export { IoiTask, type Attribute, type IoiPrompts, type Parts, type Range, type SampleOptions, type TaskOptions } from './ioi.ts';
+export type { IoiPrompt, Pattern } from './sentences.ts';
+export type { TaskTokenizer } from './lexicon.ts';
+export { gpt2Grammar, grammarFor, grammarFromJson, loadGrammar, type Grammar } from './grammar.ts';
+export { checkSite, formatSite, hookOf, IOI_POSITIONS, parseCrossSection, parseSite, SITE_KINDS, type CrossSection, type SiteAddress, type SiteKind } from './sites.ts';
+export { GPT2_SMALL_HEADS, gpt2SmallCrossSections } from './cross-sections.ts';
+export { byLength, collectActivations, positionsOf, promptsPerRun, type CollectOptions } from './activations.ts';
