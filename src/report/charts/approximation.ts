@@ -13,6 +13,7 @@ export function approximationChart({ results, series }: ChartInput): Chart {
   const used = new Map(series.names.filter((name) => rows.some((row) => row.dictionary === name)).map((name) => [name, series.looks.get(name)!]));
   return {
     id: 'approximation',
+    wide: true,
     title: 'Approximation: do reconstructions do the work of the activations?',
     reading: 'Sufficiency: the share of the model’s logit difference that is left when reconstructions replace the activations of a '
       + 'cross-section. Necessity: how much of it goes when only what the reconstructions miss is kept. Both are best at 1, the dashed line; '

@@ -22,8 +22,9 @@ export function controlChart({ results, series }: ChartInput): Chart {
     title: 'Control: do edits of few features do what they should?',
     reading: 'Height: the share of prompts where editing features gives the prediction that patching in the true counterfactual activations '
       + 'gives. To the right: the share of the original reconstruction that the edit took away. Best is the top left corner. Numbers beside the '
-      + 'points are k, how many features an edit may change at each site; the dashed line is no edit at all, and an attribute whose line is near '
-      + `1 cannot be judged here. Sampling error of an accuracy is at most ±${score(error)} (95 %, ${results.task.prompts} prompts).`,
+      + 'points are k, how many features an edit may change at each site; of several SAEs a site uses the one whose edits came closest on other '
+      + 'prompts. The dashed line is no edit at all; an attribute whose line is near 1 cannot be judged here. '
+      + `Sampling error of an accuracy is at most ±${score(error)} (95 %, ${results.task.prompts} prompts).`,
     legend: [
       ...[...used].map(([label, { colour, shape }]) => ({ label, colour, shape })),
       { label: 'no edit', colour: muted, shape: 'dashed' },
