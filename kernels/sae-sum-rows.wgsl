@@ -1,4 +1,4 @@
-// Sums of each dictionary's examples, in their order: out[D] = Σ_r rows[D, r].
+// Adds each dictionary's examples, summed in their order, to a total: out[D] += Σ_r values[D, r].
 //
 // binding 0  values  vec4f [dictionaries, rows]
 // binding 1  out     vec4f [dictionaries]
@@ -18,5 +18,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var sum = vec4f(0.0);
   let begin = dictionary * params.rows;
   for (var at = begin; at < begin + params.rows; at++) { sum += values[at]; }
-  out[dictionary] = sum;
+  out[dictionary] += sum;
 }

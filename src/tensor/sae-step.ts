@@ -132,7 +132,7 @@ export class SaeStep {
 
   /**
    * For each example of the last `forward`: squared error, sum of codes, number of active features, squared distance from `mean` [P, width].
-   * A view into a buffer that the next call overwrites: [D, rows, 4].
+   * A view of a buffer that the next call overwrites, the caller's to dispose: [D, rows, 4].
    */
   rowLoss(x: Tensor, pool: Tensor, mean: Tensor, rows: number): Tensor {
     const { dictionaries, features, width } = this.sizes;
@@ -140,19 +140,20 @@ export class SaeStep {
       kernel: kernels.rowLoss, params: { dictionaries, rows, width4: vec4s(width), features }, groups: groupsFor(dictionaries * rows),
       bindings: [this.error, this.byRow.value, this.byRow.counts, x, pool, mean, this.rowLosses],
     });
-    return this.rowLosses.reshape([-1]).rows(0, dictionaries * rows * 4).reshape([dictionaries, rows, 4]);
+    const flat = this.rowLosses.reshape([-1]);
+    const used = flat.rows(0, dictionaries * rows * 4);
+    const view = used.reshape([dictionaries, rows, 4]);
+    flat.dispose();
+    used.dispose();
+    return view;
   }
 
-  /** `rowLoss` summed over the examples: [D, 4], a new tensor. */
-  sums(x: Tensor, pool: Tensor, mean: Tensor, rows: number): Tensor {
-    const { gpu } = this;
+  /** Adds `rowLoss`, summed over the examples in their order, to `totals` [D, 4]. */
+  addSums(x: Tensor, pool: Tensor, mean: Tensor, rows: number, totals: Tensor): void {
     const { dictionaries } = this.sizes;
-    const out = Tensor.empty(gpu, [dictionaries, 4]);
-    gpu.scope(() => {
-      const losses = this.rowLoss(x, pool, mean, rows);
-      gpu.dispatch({ kernel: kernels.sumRows, params: { dictionaries, rows }, bindings: [losses, out], groups: groupsFor(dictionaries) });
-    });
-    return out;
+    const losses = this.rowLoss(x, pool, mean, rows);
+    this.gpu.dispatch({ kernel: kernels.sumRows, params: { dictionaries, rows }, bindings: [losses, totals], groups: groupsFor(dictionaries) });
+    losses.dispose();
   }
 
   dispose(): void {

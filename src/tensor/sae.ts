@@ -87,7 +87,7 @@ export function gatherExamples(data: Tensor, scale: Tensor, choice: { index: Ten
 }
 
 /** The first numbers of each row, or the row and zeros after it: [..., width] -> [..., stride]. The same tensor in a new handle if that is its width. */
-function resizeRows(x: Tensor, stride: number): Tensor {
+export function resizeRows(x: Tensor, stride: number): Tensor {
   const { rows, width } = asMatrix(x);
   if (width === stride) return x.reshape(x.shape);
   const out = Tensor.empty(x.gpu, [...x.shape.slice(0, -1), stride]);

@@ -165,7 +165,9 @@ for (const [n, d, F] of [[9, 8, 24], [31, 32, 50], [16, 4, 3], [5, 6, 7]] as con
       close('decoder bias', cut(await step.gradients.decoderBias.read(), 2), expected.flatMap((g) => [...g.decoderBias]));
       const codes = saes.map((sae) => data.map((row) => referenceEncode(sae, row)));
       assert.equal([...await step.fired.readU32()], codes.flatMap((c) => Array.from({ length: F }, (_, f) => c.filter((row) => row[f]! > 0).length)));
-      const sums = await step.sums(input, pool, mean, n).read();
+      const totals = Tensor.zeros(gpu, [2, 4]);
+      step.addSums(input, pool, mean, n, totals);
+      const sums = await totals.read();
       const center = random(d, 8);
       for (const [i, sae] of saes.entries()) {
         const l1Sum = codes[i]!.reduce((s, row) => s + row.reduce((a, b) => a + b, 0), 0);

@@ -1,0 +1,127 @@
+/**
+ * Checkpoints: one safetensors file that holds all a run needs to go on bit for bit: weights and Adam's moments of every dictionary,
+ * counters of the current epoch, and in the header's metadata, as JSON, the step, the settings and the jobs. The data's order, schedules and
+ * random choices are functions of these. A single file, so that a writer that is whole or not at all keeps the checkpoint whole.
+ */
+import { FileError, UsageError } from '../errors.ts';
+import { encodeSafetensors, memorySource, openSafetensors, type TensorToWrite } from '../files/index.ts';
+import type { Tensor } from '../tensor/index.ts';
+import { PARTS, type SaeBatch } from './batch.ts';
+import type { TrainSettings } from './settings.ts';
+
+const FORMAT = 'diffract SAE training checkpoint';
+const VERSION = '1';
+/** Settings that change what is reported, not what is computed. */
+const FREE: readonly (keyof TrainSettings)[] = ['logEvery'];
+
+/** What a checkpoint says of a job; a run that goes on must say the same. */
+interface JobState { name: string; width: number; examples: number; l1: number; seed: number; learningRate: number; scale: number }
+
+interface State { step: number; settings: TrainSettings; jobs: JobState[] }
+
+export interface Checkpoint extends State {
+  tensors: Map<string, Float32Array>;
+}
+
+/** The batches of a run, with the positions of their jobs in the run. */
+export interface Placed { batch: SaeBatch; members: readonly number[] }
+
+type Access = readonly [suffix: string, of: (batch: SaeBatch) => Tensor];
+
+/** Every tensor of a job's state. */
+const STATE: readonly Access[] = [
+  ...PARTS.flatMap((part): Access[] => [
+    [part, (b) => b.weights[part]], [`${part}.first`, (b) => b.first[part]], [`${part}.second`, (b) => b.second[part]],
+  ]),
+  ['totals', (b) => b.totals],
+  ['fired', (b) => b.step.fired],
+];
+
+/** The state of a run after `step` steps, as the bytes of one file. */
+export async function saveCheckpoint(placed: readonly Placed[], step: number, settings: TrainSettings): Promise<Uint8Array> {
+  const tensors: Record<string, TensorToWrite> = {};
+  const jobs: JobState[] = [];
+  for (const { batch, members } of placed) {
+    const read = await Promise.all(STATE.map(([, of]) => {
+      const tensor = of(batch);
+      return tensor.dtype === 'u32' ? tensor.readU32() : tensor.read();
+    }));
+    members.forEach((job, i) => {
+      STATE.forEach(([suffix, of], s) => {
+        const shape = of(batch).shape.slice(1);
+        const size = read[s]!.length / members.length;
+        tensors[`${job}.${suffix}`] = { dtype: of(batch).dtype === 'u32' ? 'U32' : 'F32', shape, data: read[s]!.subarray(i * size, (i + 1) * size) };
+      });
+      jobs[job] = jobState(batch, i, settings);
+    });
+  }
+  const state: State = { step, settings, jobs };
+  return encodeSafetensors(tensors, { format: FORMAT, version: VERSION, state: JSON.stringify(state) });
+}
+
+function jobState(batch: SaeBatch, i: number, settings: TrainSettings): JobState {
+  const { name, data, l1, seed, learningRate } = batch.jobs[i]!;
+  return { name, width: data.shape[1]!, examples: data.shape[0]!, l1, seed, learningRate: learningRate ?? settings.learningRate, scale: batch.scales[i]! };
+}
+
+/** Reads a checkpoint's bytes. Throws FileError if they are something else or broken. */
+export async function readCheckpoint(bytes: Uint8Array, name = 'checkpoint.safetensors'): Promise<Checkpoint> {
+  const file = await openSafetensors(memorySource({ [name]: bytes }), name);
+  if (file.metadata['format'] !== FORMAT) throw new FileError(`${name}: not a checkpoint of SAE training`);
+  if (file.metadata['version'] !== VERSION) throw new FileError(`${name}: a checkpoint of version ${file.metadata['version']}, but version ${VERSION} is read here`);
+  let state: State;
+  try {
+    state = JSON.parse(file.metadata['state'] ?? '') as State;
+  } catch (cause) {
+    throw new FileError(`${name}: its state is no JSON`, { cause });
+  }
+  if (!Number.isInteger(state?.step) || !Array.isArray(state.jobs) || typeof state.settings !== 'object') throw new FileError(`${name}: its state is incomplete`);
+  const tensors = new Map<string, Float32Array>();
+  for (const key of file.names) {
+    const raw = await file.raw(key);
+    // u32 and f32 alike as the 32-bit patterns they are: values must pass through unchanged.
+    tensors.set(key, new Float32Array(raw.buffer, raw.byteOffset, raw.byteLength / 4));
+  }
+  return { ...state, tensors };
+}
+
+/** Names of the settings and jobs in which two runs differ, as a person would look for them. */
+export function differences(checkpoint: Pick<State, 'settings' | 'jobs'>, settings: TrainSettings, jobs: readonly JobState[]): string[] {
+  const found: string[] = [];
+  const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+  for (const key of Object.keys(settings) as (keyof TrainSettings)[]) {
+    if (!FREE.includes(key) && !same(checkpoint.settings[key], settings[key])) found.push(`${key} (${String(checkpoint.settings[key])} there, ${String(settings[key])} here)`);
+  }
+  if (checkpoint.jobs.length !== jobs.length) found.push(`number of dictionaries (${checkpoint.jobs.length} there, ${jobs.length} here)`);
+  jobs.forEach((job, i) => {
+    const old = checkpoint.jobs[i];
+    if (!old) return;
+    for (const key of Object.keys(job) as (keyof JobState)[]) {
+      if (same(old[key], job[key])) continue;
+      const label = key === 'scale' ? 'data' : key;
+      found.push(`${label} of ${job.name} (${key === 'scale' ? 'scale ' : ''}${old[key]} there, ${job[key]} here)`);
+    }
+  });
+  return found;
+}
+
+/** Puts a checkpoint's state into a run's batches. Throws UsageError naming every field in which the run differs, FileError for missing tensors. */
+export function restoreCheckpoint(checkpoint: Checkpoint, placed: readonly Placed[], settings: TrainSettings): void {
+  const jobs: JobState[] = [];
+  for (const { batch, members } of placed) members.forEach((job, i) => { jobs[job] = jobState(batch, i, settings); });
+  const different = differences(checkpoint, settings, jobs);
+  if (different.length) throw new UsageError(`the checkpoint is of another run: ${different.join('; ')}`);
+  for (const { batch, members } of placed) {
+    for (const [suffix, of] of STATE) {
+      const tensor = of(batch);
+      const size = tensor.size / members.length;
+      members.forEach((job, i) => {
+        const values = checkpoint.tensors.get(`${job}.${suffix}`);
+        if (values?.length !== size) throw new FileError(`the checkpoint has no tensor ${job}.${suffix} of ${size} numbers`);
+        const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+        batch.writeBits(tensor, bits, i * size);
+      });
+    }
+  }
+}
+

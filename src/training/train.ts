@@ -1,0 +1,185 @@
+/** Training many sparse autoencoders at once: the loop around batches of dictionaries. */
+import type { Gpu } from '../gpu/index.ts';
+import { Sae } from '../dictionary/sae.ts';
+import { Tensor } from '../tensor/index.ts';
+import { groupJobs, SaeBatch } from './batch.ts';
+import { readCheckpoint, restoreCheckpoint, saveCheckpoint, type Placed } from './checkpoint.ts';
+import { checkLoss, figures, type LogRecord, type LossSums } from './log.ts';
+import { epochOrder } from './order.ts';
+import { resample } from './resample.ts';
+import { batchOf, learningRateFactor, scheduleOf, type Schedule } from './schedule.ts';
+import { checkJobs, checkSettings, type SaeJob, type TrainSettings } from './settings.ts';
+
+export interface TrainOptions extends Partial<TrainSettings> {
+  /** Called at the end of an epoch with a record for each dictionary, in the jobs' order. */
+  onLog?: (records: LogRecord[]) => void;
+  /** Called every few steps. */
+  onStep?: (done: number, total: number) => void;
+  /** Steps between two checkpoints; none if not given. */
+  checkpointEvery?: number;
+  /** Stores a checkpoint's bytes; the run waits for it. Should write whole or not at all. */
+  onCheckpoint?: (bytes: Uint8Array, step: number) => void | Promise<void>;
+  /** A checkpoint's bytes to go on from. */
+  resume?: Uint8Array;
+  /** Stops the run before its next step. */
+  signal?: AbortSignal;
+}
+
+export interface TrainResult {
+  /** Trained dictionaries in the jobs' order; the caller's to dispose. After a stop: as they were then. */
+  saes: Sae[];
+  /** Figures over all examples with the final weights. */
+  final: LogRecord[];
+  steps: number;
+  /** Steps done, less than `steps` after a stop. */
+  step: number;
+  finished: boolean;
+  /** Set after a stop: what to go on from. */
+  checkpoint: Uint8Array | null;
+}
+
+/** Steps recorded ahead of the device: enough to keep it busy, few enough to stop soon. */
+const AHEAD = 4;
+
+/**
+ * Trains all jobs side by side. The same jobs, settings and adapter give the same bytes, whichever jobs share a run.
+ *
+ * Throws UsageError for settings out of range or a checkpoint of another run, ShapeError for data that does not fit, LimitError for a
+ * dictionary that the adapter cannot hold, NumberError for a loss that is no number (named with its dictionary and step).
+ */
+export async function trainSaes(gpu: Gpu, jobs: readonly SaeJob[], options: TrainOptions = {}): Promise<TrainResult> {
+  const { onLog, onStep, checkpointEvery, onCheckpoint, resume, signal, ...given } = options;
+  const settings = checkSettings(given);
+  const examples = checkJobs(jobs);
+  const schedule = scheduleOf(settings, examples);
+  const run = new Run(gpu, jobs, settings, schedule, examples);
+  try {
+    await run.open(resume);
+    await run.loop({ onLog, onStep, checkpointEvery, onCheckpoint, signal });
+    const finished = run.step >= schedule.steps;
+    // Before the final figures, which use the epoch's counters.
+    const checkpoint = finished ? null : await run.checkpoint();
+    const final = await run.final();
+    return { saes: run.saes(), final, steps: schedule.steps, step: run.step, finished, checkpoint };
+  } finally {
+    run.dispose();
+  }
+}
+
+class Run {
+  /** Steps done. */
+  step = 0;
+  private placed: Placed[] = [];
+  private order: Tensor | null = null;
+  private readonly gpu: Gpu;
+  private readonly jobs: readonly SaeJob[];
+  private readonly settings: TrainSettings;
+  private readonly schedule: Schedule;
+  private readonly examples: number;
+
+  constructor(gpu: Gpu, jobs: readonly SaeJob[], settings: TrainSettings, schedule: Schedule, examples: number) {
+    this.gpu = gpu;
+    this.jobs = jobs;
+    this.settings = settings;
+    this.schedule = schedule;
+    this.examples = examples;
+  }
+
+  async open(resume?: Uint8Array): Promise<void> {
+    const checkpoint = resume && await readCheckpoint(resume);
+    for (const members of groupJobs(this.gpu, this.jobs, this.settings.features, this.schedule.maxRows)) {
+      const batch = await SaeBatch.create(this.gpu, members.map((i) => this.jobs[i]!), this.settings, this.schedule.maxRows);
+      this.placed.push({ batch, members });
+    }
+    this.order = this.gpu.keep(Tensor.zeros(this.gpu, [this.examples], 'u32'));
+    if (!checkpoint) return;
+    restoreCheckpoint(checkpoint, this.placed, this.settings);
+    this.step = checkpoint.step;
+  }
+
+  async loop(options: Pick<TrainOptions, 'onLog' | 'onStep' | 'checkpointEvery' | 'onCheckpoint' | 'signal'>): Promise<void> {
+    const { schedule, settings, gpu } = this;
+    const { perEpoch, steps, resampleAfter } = schedule;
+    let behind: Promise<void> = Promise.resolve();
+    for (let first = true; this.step < steps && !options.signal?.aborted; first = false) {
+      const epoch = Math.floor(this.step / perEpoch);
+      const within = this.step % perEpoch;
+      if (first || within === 0) this.order!.write(epochOrder(this.examples, settings.seed, epoch));
+      if (within === 0) for (const { batch } of this.placed) batch.startEpoch();
+      const logs = (epoch + 1) % settings.logEvery === 0 || epoch + 1 === settings.epochs;
+      const factor = learningRateFactor(this.step, schedule, settings);
+      const span = batchOf(this.examples, perEpoch, within);
+      for (const { batch } of this.placed) batch.train(this.order!, span, this.step + 1, factor, logs);
+      this.step++;
+      if (this.step % AHEAD === 0) {
+        await behind;
+        behind = gpu.idle();
+        behind.catch(() => {});
+        options.onStep?.(this.step, steps);
+        // Lets timers and signals be heard.
+        await new Promise((resolve) => setTimeout(resolve, 0));
+      }
+      if (within === perEpoch - 1) await this.endEpoch(epoch + 1, factor, logs ? options.onLog ?? (() => {}) : null, resampleAfter.includes(epoch + 1));
+      if (options.checkpointEvery && options.onCheckpoint && this.step < steps && this.step % options.checkpointEvery === 0) {
+        await options.onCheckpoint(await this.checkpoint(), this.step);
+      }
+    }
+    await behind;
+    await gpu.idle();
+    options.onStep?.(this.step, steps);
+  }
+
+  private async endEpoch(epoch: number, factor: number, onLog: ((records: LogRecord[]) => void) | null, resamples: boolean): Promise<void> {
+    if (!onLog && !resamples) return;
+    const records: LogRecord[] = [];
+    for (const { batch, members } of this.placed) {
+      const { sums, fired } = await batch.epochCounts();
+      if (onLog) members.forEach((job, i) => { records[job] = this.record(job, sums[i]!, deadFraction(fired[i]!), factor, epoch); });
+      for (const record of records) if (record) checkLoss(record);
+      if (resamples) await resample(this.gpu, batch, this.settings, fired, epoch);
+    }
+    onLog?.(records);
+  }
+
+  private record(job: number, sums: LossSums, dead: number, factor: number, epoch: number): LogRecord {
+    const { name, l1, learningRate } = this.jobs[job]!;
+    const rate = (learningRate ?? this.settings.learningRate) * factor;
+    return { name, step: this.step, epoch, l1_coefficient: l1, ...figures(sums, this.examples, l1), dead_fraction: dead, learning_rate: rate };
+  }
+
+  checkpoint(): Promise<Uint8Array> {
+    return saveCheckpoint(this.placed, this.step, this.settings);
+  }
+
+  /** Figures over all examples with the weights as they are. */
+  async final(): Promise<LogRecord[]> {
+    const records: LogRecord[] = [];
+    for (const { batch, members } of this.placed) {
+      const { sums, fired } = await batch.survey();
+      members.forEach((job, i) => { records[job] = this.record(job, sums[i]!, deadFraction(fired[i]!), 0, Math.floor(this.step / this.schedule.perEpoch)); });
+    }
+    for (const record of records) checkLoss(record);
+    return records;
+  }
+
+  saes(): Sae[] {
+    const out: Sae[] = [];
+    for (const { batch, members } of this.placed) {
+      members.forEach((job, i) => {
+        const { name, l1, seed, metadata } = this.jobs[job]!;
+        out[job] = new Sae(name, batch.finished(i), { ...metadata, l1_coefficient: l1, seed, activation_scale: batch.scales[i]!, training_steps: this.step });
+      });
+    }
+    return out;
+  }
+
+  dispose(): void {
+    for (const { batch } of this.placed) batch.dispose();
+    this.order?.dispose();
+  }
+}
+
+/** Share of features that never fired. */
+function deadFraction(fired: Uint32Array): number {
+  return fired.reduce((dead, count) => dead + (count === 0 ? 1 : 0), 0) / fired.length;
+}
