@@ -35,6 +35,7 @@ const task = z.object({
   interpretabilityPrompts: count.describe('prompts that F1 is computed on: the training prompts and as many more as it takes to contain every value'),
   attributes: z.array(z.object({ name: z.string(), values: count })),
   positions: z.array(z.string()),
+  lexicon: z.record(z.string(), z.unknown()).describe('word lists and choices that the prompts depend on'),
   exampleText: z.string(),
   accuracy: share.describe('share of scored prompts whose most likely next token is the correct answer'),
   logitDiff: z.object({

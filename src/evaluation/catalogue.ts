@@ -1,0 +1,117 @@
+/** Which dictionaries there are at each site, and the activations of one batch of prompts as dictionaries want them. */
+import type { Dictionary, Examples } from '../dictionary/dictionary.ts';
+import type { Prompts } from '../task/prompts.ts';
+import { formatSite, type CrossSection, type SiteAddress } from '../task/sites.ts';
+import { add, gatherRows, sub, Tensor } from '../tensor/index.ts';
+import type { PatchedPrompts } from './patching.ts';
+import type { CurvePoint } from './results.ts';
+
+/** One dictionary at one site. */
+export interface Entry {
+  /** As results.json calls it: `supervised`, or the variant and what sets it apart, such as `vanilla λ=1`. */
+  name: string;
+  /** `supervised` or the SAE variant: dictionaries of one variant compete for a site in the control test. */
+  variant: string;
+  dictionary: Dictionary;
+  source: 'fitted' | 'trained' | 'loaded';
+  /** weight of the sparsity term, and the number that activations were divided by in training; null where there is none or it is not known */
+  lambda: number | null;
+  scale: number | null;
+  curve: CurvePoint[];
+}
+
+/** A cross-section with the sets of attributes that are edited in it, and the effect of patching it jointly where that was measured. */
+export interface EditedSection extends CrossSection {
+  edits: string[][];
+  origin: 'discovered' | 'published' | 'given';
+  effects: Record<string, number>;
+}
+
+export class Catalogue {
+  private readonly entries = new Map<string, Entry[]>();
+  /** Mean activations of the training prompts by site, [1, headWidth]. */
+  private readonly means = new Map<string, Tensor>();
+
+  setMean(site: SiteAddress, mean: Tensor): void {
+    this.means.set(formatSite(site), mean);
+  }
+
+  add(site: SiteAddress, entry: Entry): void {
+    const key = formatSite(site);
+    this.entries.set(key, [...(this.entries.get(key) ?? []), entry]);
+  }
+
+  /** Dictionaries at a site, in the order they were added. */
+  at(site: SiteAddress): readonly Entry[] {
+    return this.entries.get(formatSite(site)) ?? [];
+  }
+
+  find(site: SiteAddress, name: string): Entry | undefined {
+    return this.at(site).find((entry) => entry.name === name);
+  }
+
+  /** Names that every site of a cross-section has a dictionary of, in the order of its first site. */
+  namesFor(section: CrossSection): string[] {
+    const [first, ...rest] = section.sites;
+    if (!first) return [];
+    return this.at(first).map(({ name }) => name).filter((name) => rest.every((site) => this.find(site, name)));
+  }
+
+  /** SAE variants that every site of a cross-section has at least one dictionary of. */
+  variantsFor(section: CrossSection): string[] {
+    const [first, ...rest] = section.sites;
+    if (!first) return [];
+    const variants = [...new Set(this.at(first).map(({ variant }) => variant))].filter((variant) => variant !== 'supervised');
+    return variants.filter((variant) => rest.every((site) => this.at(site).some((entry) => entry.variant === variant)));
+  }
+
+  /** The mean activation of a site for each of `count` prompts: [count, headWidth]. */
+  meanRows(site: SiteAddress, count: number): Tensor {
+    const mean = this.means.get(formatSite(site));
+    if (!mean) throw new RangeError(`no mean activation is known for ${formatSite(site)}`);
+    return gatherRows(mean, Tensor.from(mean.gpu, new Uint32Array(count), [count]));
+  }
+
+  /** Frees means and the dictionaries that were made here; loaded ones are their owner's. */
+  dispose(): void {
+    for (const entries of this.entries.values()) for (const { dictionary, source } of entries) if (source !== 'loaded') dictionary.dispose();
+    for (const mean of this.means.values()) mean.dispose();
+  }
+}
+
+/** Values of every attribute of the prompts, as dictionaries read them. */
+export function attributeIds(prompts: Prompts): Record<string, Uint32Array> {
+  return Object.fromEntries(Object.entries(prompts.attributes).map(([name, { ids }]) => [name, ids]));
+}
+
+/** Activations of a clean run at a site, with the prompts' attributes. */
+export function examplesAt(clean: PatchedPrompts, site: SiteAddress): Examples {
+  return { activations: clean.at(site), attributes: attributeIds(clean.prompts) };
+}
+
+/** â and ā + (a − â) for one batch: what Test 1 patches in, made once per site and dictionary. */
+export class Reconstructions {
+  private readonly clean: PatchedPrompts;
+  private readonly catalogue: Catalogue;
+  private readonly made = new Map<string, { reconstruction: Tensor; residual: Tensor; codes: Tensor }>();
+
+  constructor(clean: PatchedPrompts, catalogue: Catalogue) {
+    this.clean = clean;
+    this.catalogue = catalogue;
+  }
+
+  of(site: SiteAddress, entry: Entry): { reconstruction: Tensor; residual: Tensor; codes: Tensor } {
+    const key = `${formatSite(site)} ${entry.name}`;
+    let result = this.made.get(key);
+    if (!result) {
+      const examples = examplesAt(this.clean, site);
+      const codes = entry.dictionary.encode(examples);
+      const reconstruction = entry.dictionary.decode(codes);
+      const error = sub(examples.activations, reconstruction);
+      const residual = add(this.catalogue.meanRows(site, this.clean.prompts.count), error);
+      result = { reconstruction, residual, codes };
+      this.made.set(key, result);
+    }
+    return result;
+  }
+}

@@ -1,0 +1,157 @@
+/** The dictionaries of an evaluation: mean codes fitted, SAEs trained or taken as they are, one set per site; and what each is like. */
+import type { Dictionary } from '../dictionary/dictionary.ts';
+import { MeanCodes } from '../dictionary/supervised.ts';
+import { UsageError } from '../errors.ts';
+import type { Gpt2 } from '../model/index.ts';
+import type { Prompts } from '../task/prompts.ts';
+import { formatSite, hookOf, type SiteAddress } from '../task/sites.ts';
+import { activeMask, meanColumns, sub, sumRows, sumSquaresRows, type Tensor } from '../tensor/index.ts';
+import type { LogRecord } from '../training/log.ts';
+import type { SaeJob, TrainSettings } from '../training/settings.ts';
+import { trainSaes } from '../training/train.ts';
+import { attributeIds, Catalogue } from './catalogue.ts';
+import { mean, weightStatistics } from './formulas.ts';
+import type { CurvePoint, DictionaryRow, WeightRow } from './results.ts';
+
+/** Dictionaries that an evaluation can make itself. */
+export const BUILT_IN = ['supervised', 'vanilla'] as const;
+/** Prompts whose weights go into the statistics of weights. */
+const WEIGHT_PROMPTS = 256;
+const CURVE_POINTS = 100;
+
+/** How SAEs are trained: one per site and λ, all in one batch. */
+export interface SaePlan extends Partial<Omit<TrainSettings, 'seed'>> {
+  lambdas: readonly number[];
+}
+
+/** A dictionary from elsewhere and the site it was made for. */
+export interface LoadedDictionary {
+  site: SiteAddress;
+  /** name in the results, beginning with the variant */
+  name: string;
+  variant: string;
+  lambda: number | null;
+  scale: number | null;
+  dictionary: Dictionary;
+}
+
+export interface Fitting {
+  dictionaries: readonly string[];
+  loaded: readonly LoadedDictionary[];
+  sae: SaePlan;
+  seed: number;
+  signal?: AbortSignal;
+  onTraining?: ((done: number, total: number, note: string) => void);
+}
+
+/** Mean codes and mean activations of every site. `activations` are those of `training`, per site. */
+export function fitSupervised(catalogue: Catalogue, training: Prompts, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>, include: boolean): void {
+  const attributes = Object.entries(training.attributes).map(([name, { values }]) => ({ name, values: values.length }));
+  for (const site of sites) {
+    const own = activations.get(formatSite(site))!;
+    catalogue.setMean(site, meanColumns(own).reshape([1, -1]));
+    if (!include) continue;
+    const dictionary = MeanCodes.fit({ activations: own, attributes: attributeIds(training) }, attributes);
+    catalogue.add(site, { name: 'supervised', variant: 'supervised', dictionary, source: 'fitted', lambda: null, scale: null, curve: [] });
+  }
+}
+
+/** Trains one vanilla SAE per site and λ, all together, and adds them. Returns the settings as they were used. */
+export async function trainVanilla(
+  model: Gpt2, catalogue: Catalogue, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>, fitting: Fitting,
+): Promise<void> {
+  const { lambdas, ...settings } = fitting.sae;
+  if (lambdas.length === 0) throw new UsageError('SAEs are to be trained, but no sparsity weight is given');
+  const jobs = sites.flatMap((site) => lambdas.map((l1): SaeJob => ({
+    name: `vanilla ${formatSite(site)} λ=${l1}`, data: activations.get(formatSite(site))!, l1, seed: fitting.seed,
+    metadata: { model_name: model.name, hook_name: hookOf(site), hook_head_index: site.head, site: formatSite(site) },
+  })));
+  const curves: CurvePoint[][] = jobs.map(() => []);
+  const { saes, finished } = await trainSaes(model.gpu, jobs, {
+    ...settings,
+    seed: fitting.seed,
+    onLog: (records) => records.forEach((record, job) => curves[job]!.push(curvePoint(record))),
+    onStep: (done, total) => fitting.onTraining?.(done, total, trainingNote(curves)),
+    signal: fitting.signal,
+  });
+  jobs.forEach((job, i) => {
+    const scale = saes[i]!.metadata.activation_scale;
+    catalogue.add(sites[Math.floor(i / lambdas.length)]!, {
+      name: `vanilla λ=${job.l1}`, variant: 'vanilla', dictionary: saes[i]!, source: 'trained', lambda: job.l1,
+      scale: typeof scale === 'number' ? scale : null, curve: thinned(curves[i]!, CURVE_POINTS),
+    });
+  });
+  if (!finished) fitting.signal?.throwIfAborted();
+}
+
+/** Adds dictionaries from elsewhere. Throws UsageError if one is as wide as no head of the model or shares its name with another at its site. */
+export function addLoaded(model: Gpt2, catalogue: Catalogue, loaded: readonly LoadedDictionary[]): void {
+  for (const { site, name, variant, lambda, scale, dictionary } of loaded) {
+    if (dictionary.dIn !== model.config.headWidth) {
+      throw new UsageError(`dictionary ${name} takes activations of width ${dictionary.dIn}, but ${formatSite(site)} of ${model.name} has width ${model.config.headWidth}`);
+    }
+    if (catalogue.find(site, name)) throw new UsageError(`two dictionaries at ${formatSite(site)} are called ${name}`);
+    catalogue.add(site, { name, variant, dictionary, source: 'loaded', lambda, scale, curve: [] });
+  }
+}
+
+/** What each dictionary is like on prompts that it was not made from, and the statistics of its weights there. */
+export async function describe(
+  catalogue: Catalogue, prompts: Prompts, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>,
+): Promise<{ dictionaries: DictionaryRow[]; weights: WeightRow[] }> {
+  const dictionaries: DictionaryRow[] = [];
+  const weights: WeightRow[] = [];
+  const few = prompts.slice(0, Math.min(WEIGHT_PROMPTS, prompts.count));
+  for (const site of sites) {
+    const own = activations.get(formatSite(site))!;
+    const { gpu } = own;
+    for (const { name, variant, dictionary, source, lambda, scale, curve } of catalogue.at(site)) {
+      const measured = gpu.scope(() => {
+        const codes = dictionary.encode({ activations: own, attributes: attributeIds(prompts) });
+        return {
+          error: sumSquaresRows(sub(own, dictionary.decode(codes))),
+          spread: sumSquaresRows(sub(own, meanColumns(own))),
+          active: sumRows(activeMask(codes)),
+          contributions: dictionary.contributions(dictionary.encode({ activations: own.rows(0, few.count), attributes: attributeIds(few) })),
+        };
+      });
+      const [error, spread, active, contributions] = await Promise.all([measured.error.read(), measured.spread.read(), measured.active.read(), measured.contributions.read()]);
+      for (const tensor of Object.values(measured)) tensor.dispose();
+      const total = mean(spread);
+      dictionaries.push({
+        name, variant, site: formatSite(site), source, features: dictionary.features, lambda, scale,
+        explainedVariance: total > 0 ? 1 - mean(error) / total : null, l0: mean(active), curve,
+      });
+      weights.push({ site: formatSite(site), dictionary: name, ...statisticsOf(contributions, dictionary.features) });
+    }
+  }
+  return { dictionaries, weights };
+}
+
+function statisticsOf(contributions: Float32Array, features: number): Omit<WeightRow, 'site' | 'dictionary'> {
+  const active: number[] = [];
+  const sums: number[] = [];
+  for (let start = 0; start < contributions.length; start += features) {
+    const row = contributions.subarray(start, start + features);
+    if (row.some(Number.isNaN)) continue;
+    sums.push(row.reduce((sum, weight) => sum + weight, 0));
+    for (const weight of row) if (weight !== 0) active.push(weight);
+  }
+  return { weights: active.length, ...weightStatistics(active), meanSum: sums.length > 0 ? mean(sums) : null };
+}
+
+function curvePoint({ step, loss, mse, l1_loss, l0, dead_fraction }: LogRecord): CurvePoint {
+  return { step, loss, l2: mse, l1: l1_loss, l0, dead: dead_fraction };
+}
+
+function trainingNote(curves: readonly CurvePoint[][]): string {
+  const last = curves.map((points) => points.at(-1)).filter((point) => point !== undefined);
+  if (last.length === 0) return '';
+  return `loss ${mean(last.map(({ loss }) => loss)).toFixed(3)}  L0 ${mean(last.map(({ l0 }) => l0)).toFixed(1)}  dead ${(100 * mean(last.map(({ dead }) => dead))).toFixed(0)}%`;
+}
+
+/** At most `most` of the points, evenly spread, the last one always among them. */
+export function thinned<T>(points: readonly T[], most: number): T[] {
+  if (points.length <= most) return [...points];
+  return Array.from({ length: most }, (_, i) => points[Math.round(((i + 1) * points.length) / most) - 1]!);
+}

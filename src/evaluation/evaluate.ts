@@ -1,0 +1,268 @@
+/**
+ * A whole evaluation: prompts, sites, dictionaries, the three tests, one typed record of results. Browser-neutral; whatever the command line
+ * does, a page can do. The same options and seed on the same adapter give the same numbers byte for byte, but for `environment.times`.
+ */
+import { UsageError } from '../errors.ts';
+import type { Gpt2 } from '../model/index.ts';
+import { byLength, collectActivations, promptsPerRun } from '../task/activations.ts';
+import type { Prompts } from '../task/prompts.ts';
+import { checkSite, formatSite, type CrossSection, type SiteAddress } from '../task/sites.ts';
+import type { Tensor } from '../tensor/index.ts';
+import { countActive, placeGroupings } from './active-counts.ts';
+import { approximationRows } from './approximation.ts';
+import { attributeIds, Catalogue, type EditedSection } from './catalogue.ts';
+import { choose, controlRows, distinctEdits, editName } from './control.ts';
+import { addLoaded, BUILT_IN, describe, fitSupervised, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
+import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './formulas.ts';
+import { interpretabilityRow, interpretFeatures, propertiesOf } from './interpretability.ts';
+import { RESULTS_SCHEMA, type InterpretabilityRow, type Results, type SiteRow } from './results.ts';
+import { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
+import { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
+import { sampleEdited, seedsOf, withEveryValue, type EvaluationTask } from './task.ts';
+
+export interface EvaluationOptions {
+  /** Prompts that are scored. */
+  prompts: number;
+  /** Prompts on which SAEs are chosen per site, apart from those that are scored. */
+  selectionPrompts: number;
+  /** Prompts that dictionaries are fitted on. */
+  trainPrompts: number;
+  seed: number;
+  /** Which of BUILT_IN to make. */
+  dictionaries: readonly string[];
+  /** Dictionaries from elsewhere; they stay the caller's. */
+  loaded: readonly LoadedDictionary[];
+  /** Cross-sections to use; found by patching when null. */
+  crossSections: readonly CrossSection[] | null;
+  /** Where given cross-sections come from. */
+  origin: 'published' | 'given';
+  /** Numbers of features that SAE edits may change. */
+  ks: readonly number[];
+  /** Prompts in one patched run; by default as many as a modest amount of memory holds. */
+  batch: number | null;
+  discovery: DiscoveryOptions;
+  sae: SaePlan;
+  /** Written into the results: versions of this program and of what it runs on, and where loaded dictionaries came from. */
+  versions: Record<string, string>;
+  saePaths: readonly string[];
+}
+
+export interface Watching {
+  signal?: AbortSignal;
+  /** `done` of `total` steps of a phase, with a few words on its state. */
+  onProgress?: (phase: string, done: number, total: number, note?: string) => void;
+}
+
+/** What an evaluation does unless told otherwise: sized for a small model on a software driver. */
+export const evaluationDefaults: EvaluationOptions = {
+  prompts: 300,
+  selectionPrompts: 100,
+  trainPrompts: 3000,
+  seed: 0,
+  dictionaries: BUILT_IN,
+  loaded: [],
+  crossSections: null,
+  origin: 'given',
+  ks: [2, 4, 8, 16],
+  batch: null,
+  discovery: { prompts: 32, threshold: 0.15, strong: 0.5, sections: 5 },
+  sae: { lambdas: [0.5, 1, 2], features: 256 },
+  versions: {},
+  saePaths: [],
+};
+
+/** Runs an evaluation. Throws UsageError for options that do not fit the model or each other, before any work is done. */
+export async function evaluate(model: Gpt2, task: EvaluationTask, given: Partial<EvaluationOptions> = {}, watching: Watching = {}): Promise<Results> {
+  const options: EvaluationOptions = { ...evaluationDefaults, ...given };
+  checkOptions(model, options);
+  const evaluation = new Evaluation(model, task, options, watching);
+  try {
+    return await evaluation.run();
+  } finally {
+    evaluation.dispose();
+  }
+}
+
+function checkOptions(model: Gpt2, options: EvaluationOptions): void {
+  for (const [name, least] of [['prompts', 1], ['selectionPrompts', 1], ['trainPrompts', 2], ['seed', 0]] as const) {
+    if (!Number.isSafeInteger(options[name]) || options[name] < least) throw new UsageError(`${name} is ${options[name]}, not a whole number of at least ${least}`);
+  }
+  for (const name of options.dictionaries) {
+    if (!(BUILT_IN as readonly string[]).includes(name)) throw new UsageError(`unknown dictionary "${name}"; there are ${BUILT_IN.join(', ')}`);
+  }
+  if (options.dictionaries.length + options.loaded.length === 0) throw new UsageError('there is no dictionary to evaluate');
+  for (const k of options.ks) if (!Number.isInteger(k) || k < 1) throw new UsageError(`an edit cannot change ${k} features`);
+  const names = new Set<string>();
+  for (const { name, sites } of options.crossSections ?? []) {
+    if (names.has(name)) throw new UsageError(`two cross-sections are called "${name}"`);
+    names.add(name);
+    for (const site of sites) checkSite(site, model.config);
+  }
+  for (const { site } of options.loaded) checkSite(site, model.config);
+}
+
+class Evaluation {
+  private readonly model: Gpt2;
+  private readonly task: EvaluationTask;
+  private readonly options: EvaluationOptions;
+  private readonly watching: Watching;
+  private readonly catalogue = new Catalogue();
+  private readonly held: Tensor[] = [];
+  private readonly phases: { name: string; seconds: number }[] = [];
+
+  constructor(model: Gpt2, task: EvaluationTask, options: EvaluationOptions, watching: Watching) {
+    this.model = model;
+    this.task = task;
+    this.options = options;
+    this.watching = watching;
+  }
+
+  async run(): Promise<Results> {
+    const { model, task, options, catalogue } = this;
+    const startedAt = new Date().toISOString();
+    const start = performance.now();
+    const seeds = seedsOf(options.seed);
+    const training = task.training(options.trainPrompts, seeds.training);
+    const interpreted = withEveryValue(task, training, seeds.interpretability);
+    addLoaded(model, catalogue, options.loaded);
+
+    const { ranking, sections } = await this.phase('sites', (progress) => this.sections(progress));
+    const sites = distinctSites(sections);
+    const collect = (prompts: Prompts, name: string) => this.phase(name, (progress) => this.activations(prompts, sites, progress));
+    const interpretedActivations = await collect(interpreted, 'training activations');
+    const trainingActivations = new Map([...interpretedActivations].map(([site, all]) => [site, all.rows(0, training.count)]));
+    this.held.push(...trainingActivations.values());
+    await this.phase('supervised codes', async () => {
+      fitSupervised(catalogue, training, sites, trainingActivations, options.dictionaries.includes('supervised'));
+      await model.gpu.idle();
+    });
+    if (options.dictionaries.includes('vanilla')) {
+      await this.phase('SAE training', (progress) => trainVanilla(model, catalogue, sites, trainingActivations, this.fitting(progress)));
+    }
+
+    const edits = new Map(distinctEdits(sections).map((edit) => [editName(edit), edit]));
+    const scored = sampleEdited(task, options.prompts, seeds.evaluation, seeds.counterfactual, edits);
+    const selection = sampleEdited(task, options.selectionPrompts, seeds.selection, seeds.counterfactual, edits);
+    const batch = options.batch ?? promptsPerRun(model, longestOf(scored.prompts));
+    const scoring: Scoring = { model, catalogue, sections, edits, ks: options.ks, batch, signal: this.watching.signal };
+    const choice = choose(
+      await this.phase('choice of SAEs', (progress) => selectionDistances(scoring, selection, progress)), catalogue, sections, options.ks,
+    );
+    const measured = await this.phase('patched runs', (progress) => scorePrompts(scoring, scored, choice, progress));
+    const scoredActivations = await collect(scored.prompts, 'scored activations');
+    const described = await describe(catalogue, scored.prompts, sites, scoredActivations);
+    const interpretability = await this.phase('interpretation', (progress) => this.interpret(interpreted, sites, interpretedActivations, progress));
+
+    const clean = measured.get('clean LD');
+    const predictions = measured.get('clean prediction');
+    return {
+      schema: RESULTS_SCHEMA,
+      model: {
+        name: model.name, hash: model.hash, layers: model.config.layers, heads: model.config.heads, width: model.config.width,
+        headWidth: model.config.headWidth, vocabulary: model.config.vocabulary, processing: { ...model.processing },
+      },
+      task: {
+        name: task.name, prompts: scored.prompts.count, selectionPrompts: selection.prompts.count, trainPrompts: training.count,
+        interpretabilityPrompts: interpreted.count,
+        attributes: Object.entries(training.attributes).map(([name, { values }]) => ({ name, values: values.length })),
+        positions: Object.keys(training.positions), lexicon: task.record(), exampleText: scored.prompts.texts[0]!,
+        accuracy: agreement(predictions, scored.prompts.correct),
+        logitDiff: { mean: mean(clean), deviation: deviation(clean), positive: positiveShare(clean) },
+      },
+      sites: ranking,
+      crossSections: sections.map(({ name, sites: own, edits: sets, origin, effects }) => ({ name, origin, sites: own.map(formatSite), edits: sets, effects })),
+      dictionaries: described.dictionaries,
+      tests: {
+        approximation: approximationRows(measured, catalogue, sections),
+        control: controlRows(measured, choice, catalogue, sections, options.ks),
+        interpretability,
+        weights: described.weights,
+      },
+      config: this.config(batch),
+      environment: {
+        adapter: { ...this.adapter(), software: model.gpu.software },
+        versions: options.versions,
+        seed: options.seed,
+        times: { startedAt, totalSeconds: (performance.now() - start) / 1000, phases: this.phases, peakGpuBytes: model.gpu.memory().peak },
+      },
+    };
+  }
+
+  dispose(): void {
+    for (const tensor of this.held) tensor.dispose();
+    this.catalogue.dispose();
+  }
+
+  /** Runs one phase, timed, with progress under its name. */
+  private async phase<T>(name: string, work: (progress: (done: number, total: number, note?: string) => void) => Promise<T>): Promise<T> {
+    this.watching.signal?.throwIfAborted();
+    const start = performance.now();
+    const result = await work((done, total, note) => this.watching.onProgress?.(name, done, total, note));
+    this.phases.push({ name, seconds: (performance.now() - start) / 1000 });
+    return result;
+  }
+
+  private sections(progress: (done: number, total: number) => void): Promise<{ ranking: SiteRow[]; sections: EditedSection[] }> {
+    const { model, task, options, watching } = this;
+    if (options.crossSections) return Promise.resolve(givenSections(options.crossSections, options.origin, task));
+    return findSections(model, task, { ...options.discovery, seed: options.seed, extra: options.loaded.map(({ site }) => site) }, { ...watching, onProgress: progress });
+  }
+
+  private async activations(prompts: Prompts, sites: readonly SiteAddress[], progress: (done: number, total: number) => void): Promise<Map<string, Tensor>> {
+    const { signal } = this.watching;
+    const tensors = await collectActivations(this.model, prompts, sites, { onProgress: (done) => progress(done, prompts.count), signal });
+    this.held.push(...tensors);
+    return new Map(sites.map((site, i) => [formatSite(site), tensors[i]!]));
+  }
+
+  private fitting(progress: (done: number, total: number, note: string) => void): Fitting {
+    const { dictionaries, loaded, sae, seed } = this.options;
+    return { dictionaries, loaded, sae, seed, signal: this.watching.signal, onTraining: progress };
+  }
+
+  private async interpret(prompts: Prompts, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>, progress: (done: number, total: number) => void): Promise<InterpretabilityRow[]> {
+    const { gpu } = this.model;
+    const properties = propertiesOf(prompts);
+    const placed = placeGroupings(gpu, properties.groupings);
+    const rows: InterpretabilityRow[] = [];
+    for (const [index, site] of sites.entries()) {
+      this.watching.signal?.throwIfAborted();
+      for (const { name, dictionary } of this.catalogue.at(site)) {
+        const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: attributeIds(prompts) });
+        const counts = await countActive(codes, placed);
+        codes.dispose();
+        rows.push(interpretabilityRow({ site: formatSite(site), dictionary: name }, counts, interpretFeatures(properties, counts), prompts.count));
+      }
+      progress(index + 1, sites.length);
+    }
+    for (const { order, starts } of placed) for (const tensor of [order, starts]) tensor.dispose();
+    return rows;
+  }
+
+  private config(batch: number): Results['config'] {
+    const { prompts, selectionPrompts, trainPrompts, seed, dictionaries, saePaths, ks, crossSections, discovery, sae } = this.options;
+    return {
+      prompts, selectionPrompts, trainPrompts, seed, dictionaries: [...dictionaries], saePaths: [...saePaths], ks: [...ks], batch,
+      discovery: crossSections ? null : {
+        prompts: discovery.prompts, threshold: discovery.threshold,
+        counterfactuals: 'one attribute at a time; the effect of a site is the largest over attributes',
+      },
+      sae: dictionaries.includes('vanilla') ? { ...sae } : null,
+      denominatorGuard: DENOMINATOR_GUARD,
+    };
+  }
+
+  private adapter(): { vendor: string; architecture: string; device: string; description: string } {
+    const { vendor, architecture, device, description } = this.model.gpu.info;
+    return { vendor, architecture, device, description };
+  }
+}
+
+/** Every site of the cross-sections once, in order of first appearance. */
+function distinctSites(sections: readonly EditedSection[]): SiteAddress[] {
+  return [...new Map(sections.flatMap(({ sites }) => sites).map((site) => [formatSite(site), site])).values()];
+}
+
+function longestOf(prompts: Prompts): number {
+  return prompts.tokens[byLength(prompts).at(-1)!]!.length;
+}

@@ -1,0 +1,116 @@
+/**
+ * Runs of a batch of prompts with some activations replaced. The clean run is made once and kept; every intervention resumes it at the first
+ * patched site, with all sites of a cross-section patched together in one forward pass. Nothing leaves the GPU.
+ */
+import type { Gpt2, Run } from '../model/index.ts';
+import { positionsOf } from '../task/activations.ts';
+import type { Prompts } from '../task/prompts.ts';
+import { formatSite, hookOf, type SiteAddress } from '../task/sites.ts';
+import { argmax, gatherElements, mul, sumRows, Tensor } from '../tensor/index.ts';
+
+/** New values for one site: [prompts, headWidth]. */
+export interface Patch {
+  site: SiteAddress;
+  values: Tensor;
+}
+
+/** What a run says at the last position of each prompt. */
+export interface Outcome {
+  /** logit(correct) - logit(incorrect): [prompts] */
+  logitDiff: Tensor;
+  /** most likely token, u32 [prompts] */
+  prediction: Tensor;
+}
+
+/** The position that a prompt's answer follows. */
+export const ANSWER_POSITION = 'end';
+
+export class PatchedPrompts {
+  readonly prompts: Prompts;
+  /** Clean activations at the sites asked for, by their written address: [prompts, headWidth]. */
+  readonly activations: ReadonlyMap<string, Tensor>;
+  readonly clean: Outcome;
+  private readonly model: Gpt2;
+  private readonly run: Run;
+  private readonly answers: Tensor;
+  private readonly signs: Tensor;
+  private readonly ends: Uint32Array;
+
+  /** Makes the clean run and keeps it, with the activations at `sites`. */
+  constructor(model: Gpt2, prompts: Prompts, sites: readonly SiteAddress[]) {
+    this.model = model;
+    this.prompts = prompts;
+    const { gpu } = model;
+    this.ends = positionsOf(prompts, ANSWER_POSITION);
+    const pairs = new Uint32Array(2 * prompts.count);
+    for (let i = 0; i < prompts.count; i++) pairs.set([prompts.correct[i]!, prompts.incorrect[i]!], 2 * i);
+    this.answers = Tensor.from(gpu, pairs, [prompts.count, 2]);
+    this.signs = Tensor.from(gpu, [1, -1], [2]);
+    this.run = model.run(prompts.tokens, {
+      keep: true,
+      logits: this.ends,
+      captures: sites.map((site) => ({ hook: hookOf(site), head: site.head, positions: positionsOf(prompts, site.position) })),
+    });
+    this.activations = new Map(sites.map((site, i) => [formatSite(site), this.run.captured[i]!]));
+    this.clean = this.outcome(this.run);
+  }
+
+  /** Clean activations at a site: [prompts, headWidth]. */
+  at(site: SiteAddress): Tensor {
+    const values = this.activations.get(formatSite(site));
+    if (!values) throw new RangeError(`the clean run did not keep ${formatSite(site)}`);
+    return values;
+  }
+
+  /** The outcome with all patches applied together. The caller disposes it (or calls inside a scope). */
+  patched(patches: readonly Patch[]): Outcome {
+    return this.model.gpu.scope(() => {
+      const run = this.model.run(this.prompts.tokens, {
+        resume: this.run,
+        logits: this.ends,
+        edits: patches.map(({ site, values }) => ({ hook: hookOf(site), head: site.head, positions: positionsOf(this.prompts, site.position), values })),
+      });
+      const outcome = this.outcome(run);
+      run.dispose();
+      return outcome;
+    });
+  }
+
+  dispose(): void {
+    this.run.dispose();
+    for (const tensor of [this.answers, this.signs, this.clean.logitDiff, this.clean.prediction, ...this.activations.values()]) tensor.dispose();
+  }
+
+  private outcome(run: Run): Outcome {
+    return this.model.gpu.scope(() => ({
+      logitDiff: sumRows(mul(gatherElements(run.logits!, this.answers), this.signs)),
+      prediction: argmax(run.logits!),
+    }));
+  }
+}
+
+/** Activations of other prompts at the same sites, by written address: what counterfactual patches are made of. The caller disposes them. */
+export function activationsOf(model: Gpt2, prompts: Prompts, sites: readonly SiteAddress[]): Map<string, Tensor> {
+  const run = model.run(prompts.tokens, {
+    logits: 'none',
+    captures: sites.map((site) => ({ hook: hookOf(site), head: site.head, positions: positionsOf(prompts, site.position) })),
+  });
+  const activations = new Map(sites.map((site, i) => [formatSite(site), run.captured[i]!]));
+  for (const tensor of activations.values()) model.gpu.keep(tensor);
+  run.dispose();
+  return activations;
+}
+
+/** Consecutive ranges of prompts, of at most `batch`, that end early where the length changes and the range already has `enough` prompts. */
+export function chunksByLength(prompts: Prompts, batch: number, enough: number): [start: number, end: number][] {
+  const chunks: [number, number][] = [];
+  let start = 0;
+  for (let i = 1; i <= prompts.count; i++) {
+    const full = i - start >= batch;
+    const turn = i < prompts.count && i - start >= enough && prompts.tokens[i]!.length !== prompts.tokens[i - 1]!.length;
+    if (i < prompts.count && !full && !turn) continue;
+    chunks.push([start, i]);
+    start = i;
+  }
+  return chunks;
+}

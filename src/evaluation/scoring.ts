@@ -1,0 +1,103 @@
+/** The forward passes of Tests 1 and 2: batches of prompts through every intervention, and the distances that SAEs are chosen by. */
+import type { Gpt2 } from '../model/index.ts';
+import { formatSite, type SiteAddress } from '../task/sites.ts';
+import { CLEAN, measureApproximation } from './approximation.ts';
+import { Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
+import { CLEAN_PREDICTION, editName, editPair, measureControl, measureDistances, type Choice } from './control.ts';
+import { activationsOf, chunksByLength, PatchedPrompts } from './patching.ts';
+import { Tally, type Measurements } from './tally.ts';
+import type { EditedPrompts } from './task.ts';
+
+export interface Scoring {
+  model: Gpt2;
+  catalogue: Catalogue;
+  sections: readonly EditedSection[];
+  edits: ReadonlyMap<string, readonly string[]>;
+  ks: readonly number[];
+  /** prompts in one patched run */
+  batch: number;
+  signal?: AbortSignal;
+}
+
+type Progress = (done: number, total: number) => void;
+
+/** A batch ends where prompts get longer once it has this many: the runs of a batch start at its earliest patched position. */
+const ENOUGH = 24;
+
+/** Runs every intervention of both tests on all prompts and reads the numbers back once. */
+export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, choice: Choice, progress: Progress): Promise<Measurements> {
+  const { model, catalogue, sections, edits, ks } = scoring;
+  const { gpu } = model;
+  const tally = new Tally(gpu, prompts.count);
+  const sites = sitesOf(sections);
+  const chunks = chunksByLength(prompts, scoring.batch, ENOUGH);
+  const parts = chunks.length * (sections.length + edits.size);
+  try {
+    let done = 0;
+    for (const [start, end] of chunks) {
+      await gpu.scope(async () => {
+        const clean = new PatchedPrompts(model, prompts.slice(start, end), sites);
+        tally.put(CLEAN, start, clean.clean.logitDiff);
+        tally.put(CLEAN_PREDICTION, start, clean.clean.prediction);
+        const reconstructions = new Reconstructions(clean, catalogue);
+        for (const section of sections) {
+          measureApproximation(clean, reconstructions, catalogue, [section], tally, start);
+          await turn();
+        }
+        for (const [name, edit] of edits) {
+          const own = sections.filter((section) => section.edits.some((candidate) => editName(candidate) === name));
+          const ownSites = sitesOf(own);
+          const counterfactual = counterfactuals.get(name)!.slice(start, end);
+          const targets = activationsOf(model, counterfactual, ownSites);
+          const pairs = new Map(ownSites.map((site) => [formatSite(site), editPair(clean, counterfactual, targets, site)]));
+          measureControl(clean, edit, pairs, choice, catalogue, own, ks, tally, start);
+          for (const tensor of targets.values()) tensor.dispose();
+          await turn();
+        }
+      });
+    }
+    return await tally.read();
+
+    /** Drains the queue, so that no more is recorded ahead than one part of a batch, and listens. */
+    async function turn(): Promise<void> {
+      await gpu.idle();
+      scoring.signal?.throwIfAborted();
+      progress(++done, parts);
+    }
+  } finally {
+    tally.dispose();
+  }
+}
+
+/** Distances that the edits of every SAE leave to the counterfactual activations, on prompts kept for choosing. */
+export async function selectionDistances(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, progress: Progress): Promise<Measurements> {
+  const { model, catalogue, sections, edits, ks } = scoring;
+  const { gpu } = model;
+  const tally = new Tally(gpu, prompts.count);
+  const chunks = chunksByLength(prompts, scoring.batch, ENOUGH);
+  try {
+    let done = 0;
+    for (const [start, end] of chunks) {
+      for (const [name, edit] of edits) {
+        scoring.signal?.throwIfAborted();
+        gpu.scope(() => {
+          const sites = sitesOf(sections.filter((section) => section.edits.some((candidate) => editName(candidate) === name)));
+          const clean = new PatchedPrompts(model, prompts.slice(start, end), sites);
+          const counterfactual = counterfactuals.get(name)!.slice(start, end);
+          const targets = activationsOf(model, counterfactual, sites);
+          for (const site of sites) measureDistances(editPair(clean, counterfactual, targets, site), edit, catalogue.at(site), ks, tally, start);
+          for (const tensor of targets.values()) tensor.dispose();
+        });
+        await gpu.idle();
+        progress(++done, chunks.length * edits.size);
+      }
+    }
+    return await tally.read();
+  } finally {
+    tally.dispose();
+  }
+}
+
+function sitesOf(sections: readonly EditedSection[]): SiteAddress[] {
+  return [...new Map(sections.flatMap(({ sites }) => sites).map((site) => [formatSite(site), site])).values()];
+}

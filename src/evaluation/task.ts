@@ -1,0 +1,90 @@
+/** What an evaluation asks of a task, and the samples that one evaluation draws from it. */
+import { promptTable, type Prompts } from '../task/prompts.ts';
+import { byLength } from '../task/activations.ts';
+import type { Attribute, IoiPrompts, IoiTask } from '../task/ioi.ts';
+import { assertEveryValue, missingValues } from './interpretability.ts';
+
+/** A task as an evaluation sees it: prompts for each purpose, and prompts with attributes changed. */
+export interface EvaluationTask {
+  readonly name: string;
+  /** Prompts that dictionaries are fitted on: the whole lexicon. */
+  training(count: number, seed: number): Prompts;
+  /** Prompts that are edited and scored. */
+  evaluation(count: number, seed: number): Prompts;
+  /** The prompts in `prompts`, one by one with the attributes named changed, to values that evaluation prompts do not have where the task splits them. */
+  counterfactual(prompts: Prompts, attributes: readonly string[], seed: number): Prompts;
+  /** Word lists and choices that the prompts depend on. */
+  record(): Record<string, unknown>;
+}
+
+/**
+ * Indirect objects as the released code evaluates them: dictionaries are fitted on all names; scored prompts use the first half of the names,
+ * new IO names come from the third quarter and new S names from the last.
+ */
+export function ioiEvaluation(task: IoiTask): EvaluationTask {
+  return {
+    name: task.name,
+    training: (count, seed) => task.sample({ count, seed }),
+    evaluation: (count, seed) => task.sample({ count, seed, names: task.splits.eval }),
+    // prompts of this task keep what they were made of through slices and selections
+    counterfactual: (prompts, attributes, seed) => task.counterfactual(prompts as IoiPrompts, attributes as Attribute[], { seed }),
+    record: () => task.record(),
+  };
+}
+
+/** Seeds of the samples of one evaluation, apart from each other and from those of neighbouring evaluations. */
+export function seedsOf(seed: number): Record<'training' | 'interpretability' | 'evaluation' | 'selection' | 'discovery' | 'counterfactual', number> {
+  const first = seed * 8;
+  return { training: first, interpretability: first + 1, evaluation: first + 2, selection: first + 3, discovery: first + 4, counterfactual: first + 5 };
+}
+
+/** Prompts and their counterfactuals per set of attributes, from the shortest to the longest. */
+export interface EditedPrompts {
+  prompts: Prompts;
+  counterfactuals: Map<string, Prompts>;
+}
+
+/** Samples `count` prompts for scoring, sorted by length, with one counterfactual set for each set of attributes; sets draw independently. */
+export function sampleEdited(task: EvaluationTask, count: number, seed: number, counterfactualSeed: number, edits: ReadonlyMap<string, readonly string[]>): EditedPrompts {
+  const sampled = task.evaluation(count, seed);
+  const prompts = sampled.select(byLength(sampled));
+  const counterfactuals = new Map([...edits].map(([name, attributes]) => [name, task.counterfactual(prompts, attributes, counterfactualSeed)]));
+  return { prompts, counterfactuals };
+}
+
+/**
+ * The training prompts and, behind them, as many more as it takes until every value of every attribute occurs: features can only be
+ * ranked for values that are there. Throws UsageError if no sample of the task shows some value.
+ */
+export function withEveryValue(task: EvaluationTask, training: Prompts, seed: number): Prompts {
+  let prompts = training;
+  for (let size = 256; missingValues(prompts).length > 0 && size <= 2 ** 16; size *= 4) {
+    const more = task.training(size, seed);
+    const wanted = new Map(Object.keys(prompts.attributes).map((name) => [name, new Set<number>()]));
+    for (const [name, value] of missingValues(prompts)) wanted.get(name)!.add(prompts.attributes[name]!.values.indexOf(value));
+    const useful: number[] = [];
+    for (let i = 0; i < more.count; i++) {
+      const shows = [...wanted].filter(([name, values]) => values.has(more.attributes[name]!.ids[i]!));
+      if (shows.length === 0) continue;
+      useful.push(i);
+      for (const [name, values] of shows) values.delete(more.attributes[name]!.ids[i]!);
+    }
+    prompts = concatenate(prompts, more.select(useful));
+  }
+  assertEveryValue(prompts);
+  return prompts;
+}
+
+/** The prompts of `a`, then those of `b`. Both come from one task. */
+export function concatenate(a: Prompts, b: Prompts): Prompts {
+  const join = (x: Uint32Array, y: Uint32Array) => Uint32Array.from([...x, ...y]);
+  return promptTable<undefined>({
+    texts: [...a.texts, ...b.texts],
+    tokens: [...a.tokens, ...b.tokens],
+    details: new Array<undefined>(a.count + b.count).fill(undefined),
+    attributes: Object.fromEntries(Object.entries(a.attributes).map(([name, { values, ids }]) => [name, { values, ids: join(ids, b.attributes[name]!.ids) }])),
+    positions: Object.fromEntries(Object.entries(a.positions).map(([name, list]) => [name, join(list, b.positions[name]!)])),
+    correct: join(a.correct, b.correct),
+    incorrect: join(a.incorrect, b.incorrect),
+  });
+}
