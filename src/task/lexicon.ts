@@ -15,6 +15,9 @@ export interface TaskTokenizer {
   bos: number | null;
 }
 
+/** Beyond so many words the lists were simply made for another tokenizer. */
+const MOST_NAMED = 100;
+
 type WordList = 'names' | 'places' | 'objects';
 
 export interface Lexicon {
@@ -38,6 +41,7 @@ export function readLexicon(tokenizer: TaskTokenizer, grammar: Grammar, prefixes
   const ids = new Map<string, number>();
   const faults: string[] = [];
   let count = 0;
+  let room = MOST_NAMED;
   for (const list of ['names', 'places', 'objects'] as const) {
     for (const lead of leads[list]) {
       const bad = grammar[list].filter((word) => {
@@ -45,11 +49,16 @@ export function readLexicon(tokenizer: TaskTokenizer, grammar: Grammar, prefixes
         if (id !== null) ids.set(lead + word, id);
         return id === null;
       });
+      const named = bad.slice(0, room);
+      if (named.length) faults.push(`${list} ${named.join(', ')}${lead ? '' : ' (without a space before, as templates use them)'}`);
       count += bad.length;
-      if (bad.length) faults.push(`${list} ${bad.join(', ')}${lead ? '' : ' (without a space before, as templates use them)'}`);
+      room -= named.length;
     }
   }
-  if (count) throw new LexiconError(`${grammar.name}: ${count} ${count === 1 ? 'word is' : 'words are'} not single tokens of the model's tokenizer: ${faults.join('; ')}`);
+  if (count) {
+    const more = count > MOST_NAMED ? `; and ${count - MOST_NAMED} more` : '';
+    throw new LexiconError(`${grammar.name}: ${count} ${count === 1 ? 'word is not a single token' : 'words are not single tokens'} of the model's tokenizer: ${faults.join('; ')}${more}`);
+  }
   refuseTwins(grammar, ids);
   return {
     id(word, lead) {
