@@ -134,6 +134,7 @@ export function environmentList(results: Results): string {
     list([
       ['Task', `${task.name}: ${task.attributes.map(({ name, values }) => `${name} (${values} values)`).join(', ')}; positions ${task.positions.join(', ')}`],
       ['Example', task.exampleText],
+      ['Word lists', setting(task.lexicon)],
       ['Model', `${model.name}, hash ${model.hash}, ${model.layers} layers, ${model.heads} heads of width ${model.headWidth}, vocabulary ${integer(model.vocabulary)}`],
       ['Weight processing', setting(model.processing)],
       ['Answers', `${percent(task.accuracy, 1)} right; logit difference ${score(task.logitDiff.mean)} ± ${score(task.logitDiff.deviation)}, positive on ${percent(task.logitDiff.positive, 1)}`],

@@ -14,8 +14,10 @@ export function noise(...numbers: number[]): number {
 /** Counts that fall as the threshold rises. */
 const above = (n: number): Thresholds => ({ '0.5': n, '0.6': Math.floor(0.7 * n), '0.8': Math.floor(0.3 * n) });
 
-function siteRows(): Results['sites'] {
-  const rows = KINDS.flatMap((kind, k) => [0, 1, 2, 3].flatMap((layer) => [0, 1, 2, 3].flatMap((head) => POSITIONS.map((position, p) => {
+const upTo = (n: number) => Array.from({ length: n }, (_, index) => index);
+
+function siteRows(layers: number, heads: number): Results['sites'] {
+  const rows = KINDS.flatMap((kind, k) => upTo(layers).flatMap((layer) => upTo(heads).flatMap((head) => POSITIONS.map((position, p) => {
     const effect = noise(k, layer, head, p) ** 30;
     return {
       site: `${kind}@L${layer}H${head}@${position}`, kind, layer, head, position, effect, selected: effect >= 0.1,
@@ -25,8 +27,10 @@ function siteRows(): Results['sites'] {
   return rows.sort((a, b) => b.effect - a.effect);
 }
 
-export function fixture({ sections = 3, variants = ['vanilla'], lambdas = [0.05, 0.1] }: { sections?: number; variants?: string[]; lambdas?: number[] } = {}): Results {
-  const sites = siteRows();
+interface Size { sections?: number; variants?: string[]; lambdas?: number[]; layers?: number; heads?: number }
+
+export function fixture({ sections = 3, variants = ['vanilla'], lambdas = [0.05, 0.1], layers = 4, heads = 4 }: Size = {}): Results {
+  const sites = siteRows(layers, heads);
   const crossSections = Array.from({ length: sections }, (_, index) => ({
     name: ['z@end', 'v@s2', 'q@end', 'k@io', 'z@s2', 'v@io'][index]!, origin: 'discovered' as const,
     sites: sites.slice(3 * index, 3 * index + 3).map((row) => row.site), edits: [['IO'], ['S'], ['Pos']], effects: { IO: 1.6, S: 0.2, Pos: 0.9 },
@@ -50,10 +54,10 @@ export function fixture({ sections = 3, variants = ['vanilla'], lambdas = [0.05,
   })));
   return parseResults({
     schema: RESULTS_SCHEMA,
-    model: { name: 'ioi-mini', hash: 'a1b2c3d4', layers: 4, heads: 4, width: 128, headWidth: 32, vocabulary: 1026, processing: { foldLayerNorm: true } },
+    model: { name: 'ioi-mini', hash: 'a1b2c3d4', layers, heads, width: 32 * heads, headWidth: 32, vocabulary: 1026, processing: { foldLayerNorm: true } },
     task: {
       name: 'ioi', prompts: 300, selectionPrompts: 200, trainPrompts: 3000, interpretabilityPrompts: 3000, attributes: [{ name: 'IO', values: 120 }, { name: 'S', values: 120 }, { name: 'Pos', values: 2 }],
-      positions: POSITIONS, exampleText: 'Then, Mary and John went to the shop. John gave a drink to', accuracy: 0.9967,
+      positions: POSITIONS, lexicon: { names: 120, templates: 3 }, exampleText: 'Then, Mary and John went to the shop. John gave a drink to', accuracy: 0.9967,
       logitDiff: { mean: 8.123456, deviation: 1.2, positive: 1 },
     },
     sites,
@@ -78,7 +82,7 @@ export function fixture({ sections = 3, variants = ['vanilla'], lambdas = [0.05,
         const alive = d === 0 ? 242 : 100 + Math.floor(100 * noise(s, d));
         const bins = Array.from({ length: 20 }, (_, bin) => Math.floor(alive * Math.exp(-(((bin - (d === 0 ? 18 : 11)) / 4) ** 2)) / 8));
         return {
-          site, dictionary, features: d === 0 ? 242 : 256, alive, interpretable: above(80 - 20 * d), byProperty: { IO: above(40 - 10 * d), 'IO∧Pos': above(20), Pos: above(3) },
+          site, dictionary, features: d === 0 ? 242 : 256, alive, interpretable: above(Math.max(5, 80 - 20 * d)), byProperty: { IO: above(Math.max(2, 40 - 10 * d)), 'IO∧Pos': above(20), Pos: above(3) },
           f1: { bins, mean: 0.6 + 0.3 * noise(s, d), median: 0.6, percentile90: 0.8 },
           best: [{ feature: 17, property: 'IO=Mary', kind: 'IO', f1: 0.91, precision: 0.92, recall: 0.9, active: 25 }], activePerPrompt: 9,
         };
