@@ -1,0 +1,77 @@
+/** `diffract eval ioi`: judge dictionaries on a model. */
+import { InvalidArgumentError, type Command } from 'commander';
+import { renderTable } from '../report/index.ts';
+import { parseCrossSection } from '../task/index.ts';
+import { evaluationDefaults as defaults, runEvaluation, stoppable } from './evaluation.ts';
+import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts';
+
+interface Options {
+  model: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
+  dictionaries?: string[]; sae?: string[]; crossSection?: string[]; discover?: boolean; threshold: number; lexicon?: string;
+  lambda: number[]; features: number; epochs?: number; k: number[]; batch?: number; json?: boolean;
+}
+
+const EXAMPLES = `
+A site is written {q|k|v|z}@L{layer}H{head}@{position}; positions are io, s1, s1+1, s2, end.
+
+Examples:
+  diffract eval ioi --model models/ioi-mini --out results
+  diffract eval ioi --model models/ioi-mini --out results --dictionaries supervised --cross-section 'S out=z@L0H3@end'
+  diffract eval ioi --model gpt2/ --out results --sae sae-a/ --sae z@L9H9@end=sae-b/`;
+
+export function register(program: Command): void {
+  const command = program.command('eval').description('Judge dictionaries on a model: approximation, control, interpretability.');
+  command.command('ioi')
+    .description('Indirect objects: "Then, Mary and John went to the park. John gave a book to" -> " Mary".')
+    .requiredOption('--model <dir>', 'model directory or URL in Hugging Face layout')
+    .requiredOption('--out <dir>', 'directory for results.json and report.html')
+    .option('--prompts <n>', 'prompts to score', wholeNumber(1), defaults.prompts)
+    .option('--train-prompts <n>', 'prompts to fit dictionaries on', wholeNumber(2), defaults.trainPrompts)
+    .option('--selection-prompts <n>', 'prompts to choose SAEs on, apart from the scored ones', wholeNumber(1), defaults.selectionPrompts)
+    .option('--seed <s>', 'seed of every random choice', wholeNumber(0), defaults.seed)
+    .option('--dictionaries <names>', 'dictionaries to make: supervised, vanilla (default: both; with --sae only supervised)', list)
+    .option('--sae <dir>', 'a trained SAE in SAELens layout, as DIR or SITE=DIR; repeatable', collect)
+    .option('--cross-section <spec>', "NAME=SITE,SITE,… instead of the model's own set; repeatable", collect)
+    .option('--discover', 'find cross-sections by patching even for GPT-2 Small, whose published ones are used otherwise')
+    .option('--threshold <share>', 'effect that selects a site, as a share of the logit difference', realNumber(0), defaults.discovery.threshold)
+    .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own")
+    .option('--lambda <list>', 'sparsity weights of the SAEs to train, one SAE per site and weight', positives, [...defaults.sae.lambdas])
+    .option('--features <n>', 'features of the SAEs to train', wholeNumber(1), defaults.sae.features)
+    .option('--epochs <n>', 'training epochs of the SAEs', wholeNumber(1))
+    .option('--k <list>', 'numbers of features that SAE edits may change', counts, [...defaults.ks])
+    .option('--batch <n>', 'prompts in one patched run (default: what fits a modest amount of memory)', wholeNumber(1))
+    .option('--json', 'print results.json on stdout instead of the table')
+    .addHelpText('after', EXAMPLES)
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  const { model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, sae = [], discover } = options;
+  const crossSections = options.crossSection?.map((spec) => parseCrossSection(spec));
+  await stoppable(async (signal) => {
+    const { results, resultsPath, reportPath } = await runEvaluation({
+      model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover,
+      dictionaries: options.dictionaries ?? (sae.length > 0 ? ['supervised'] : defaults.dictionaries),
+      ks: options.k,
+      batch: options.batch ?? null,
+      discovery: { ...defaults.discovery, threshold: options.threshold },
+      sae: { ...defaults.sae, lambdas: options.lambda, features: options.features, ...(options.epochs ? { epochs: options.epochs } : {}) },
+    }, signal);
+    if (options.json) printJson(results);
+    else process.stdout.write(`${renderTable(results)}\nResults: ${resultsPath}\nReport:  ${reportPath}\n`);
+  });
+}
+
+/** For commander: a comma-separated list of numbers above zero. */
+function positives(text: string): number[] {
+  const values = list(text).map(realNumber(0));
+  if (values.length === 0 || values.includes(0)) throw new InvalidArgumentError('numbers above zero are needed, separated by commas.');
+  return values;
+}
+
+/** For commander: a comma-separated list of whole numbers from 1 up. */
+function counts(text: string): number[] {
+  const values = list(text).map(wholeNumber(1));
+  if (values.length === 0) throw new InvalidArgumentError('whole numbers are needed, separated by commas.');
+  return values;
+}
