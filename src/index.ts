@@ -2,3 +2,4 @@
 export { openGpu, type Gpu, type OpenOptions } from './gpu/index.ts';
 export * from './errors.ts';
 export * from './tensor/index.ts';
+export * from './files/index.ts';

@@ -1,10 +1,17 @@
 /** What Node adds to the library: a device by Dawn, and files. `import … from "diffract/node"`. */
 import { create, globals } from 'webgpu';
 import { AdapterError } from './errors.ts';
+import { installPathOpener } from './files/index.ts';
+import { directorySource } from './files/node-directory.ts';
 import { openGpu as openGpuAnywhere, type Gpu, type OpenOptions } from './gpu/index.ts';
 import { createInstance } from './node-adapter.mjs';
 
 export * from './index.ts';
+export { directorySource } from './files/node-directory.ts';
+export { assertWritable, writeDirectoryAtomic, writeFileAtomic, type FileData } from './files/node-write.ts';
+
+// From here on a path is as good as a URL wherever a model, dictionary or lexicon is named.
+installPathOpener(directorySource);
 
 export interface NodeOptions extends Omit<OpenOptions, 'gpu'> {
   /** Options of Dawn, such as `backend=vulkan` or `enable-dawn-features=…`. */

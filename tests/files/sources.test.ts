@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FileError } from '../../src/errors.ts';
-import { encodeSafetensors, memorySource, openSafetensors, urlSource, type FileSource } from '../../src/files/index.ts';
+import { encodeSafetensors, memorySource, openSafetensors, openSource, urlSource, type FileSource } from '../../src/files/index.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../../src/files/node-write.ts';
 
@@ -154,6 +154,17 @@ test('a directory that is none, and a path that leads out', async () => {
   assert.match(await message(() => directorySource(join(root, 'a.bin'))), /a\.bin: a directory is needed, this is a file$/);
   assert.match(await message(() => directorySource(join(root, 'sub')).bytes('../a.bin')), /leads out of the directory$/);
   assert.match(await message(() => directorySource(root).bytes('sub')), /not a file$/);
+});
+
+test('what a user names is opened as what it is', async () => {
+  const { directorySource: opener } = await import('../../src/node.ts');
+  assert.is(opener, directorySource);
+  assert.equal(await openSource(root).json('x.json'), { n: 3 });
+  const memory = memorySource(files);
+  assert.is(openSource(memory), memory);
+  assert.is(openSource('HTTPS://example.test/m/').name, 'HTTPS://example.test/m');
+  assert.throws(() => openSource(join(root, 'none')), (e: Error) => e instanceof FileError && /none: no such directory/.test(e.message));
+  assert.throws(() => openSource(''), /empty path/);
 });
 
 test('a file is replaced whole, and no temporary file stays', async () => {
