@@ -96,7 +96,7 @@ test('settings out of range are refused by name', () => {
 });
 
 test('jobs are checked against each other', () => {
-  const data = (shape: number[]): SaeJob['data'] => ({ shape, size: shape.reduce((p, n) => p * n, 1) }) as SaeJob['data'];
+  const data = (shape: number[]): SaeJob['data'] => ({ shape, size: shape.reduce((p, n) => p * n, 1) }) as unknown as SaeJob['data'];
   const job = { name: 'a', data: data([5, 4]), l1: 1, seed: 1 };
   assert.is(checkJobs([job, { ...job, name: 'b', data: data([5, 8]) }]), 5);
   assert.throws(() => checkJobs([]), (e: unknown) => e instanceof UsageError);
