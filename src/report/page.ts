@@ -87,7 +87,7 @@ function facts({ task, crossSections, dictionaries, model }: Results): string {
     [score(task.logitDiff.mean), 'mean logit difference'],
     [integer(task.prompts), `prompts scored, dictionaries fitted on ${integer(task.trainPrompts)}`],
     [integer(crossSections.length), `cross-sections of ${plural(new Set(crossSections.flatMap((c) => c.sites)).size, 'site')}`],
-    [integer(dictionaries.length), 'dictionaries, one a site'],
+    [integer(dictionaries.length), 'dictionaries, each for one site'],
     [`${model.layers} × ${model.heads}`, `layers and heads, width ${model.width}`],
   ];
   return `<ul class="facts">${items.map(([value, label]) => `<li><b>${escapeHtml(value!)}</b>${escapeHtml(label!)}</li>`).join('')}</ul>`;

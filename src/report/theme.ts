@@ -17,7 +17,8 @@ export type Shape = (typeof SHAPES)[number];
 export interface Look { colour: string; shape: Shape }
 
 export function look(index: number): Look {
-  const place = index % SERIES.length;
+  // The first look is that of supervised dictionaries alone, however many others there are.
+  const place = index === 0 ? 0 : 1 + ((index - 1) % (SERIES.length - 1));
   return { colour: `var(--c${place}, ${SERIES[place]})`, shape: SHAPES[place]! };
 }
 
