@@ -5,7 +5,7 @@
 import type { FileSource } from '../files/index.ts';
 import type { Gpu } from '../gpu/index.ts';
 import { layerNorm, matmul, softmax, Tensor } from '../tensor/index.ts';
-import { Gpt2 } from './index.ts';
+import { Gpt2 } from './gpt2.ts';
 import reference from './selftest-reference.json';
 
 export interface Check {

@@ -1,0 +1,132 @@
+/** A GPT-2 model on the GPU: loading, running with hooks, generating. */
+import { FileError, UsageError } from '../errors.ts';
+import { fileName, openSafetensors, openSource, type FileSource } from '../files/index.ts';
+import type { Gpu } from '../gpu/index.ts';
+import { Tensor } from '../tensor/index.ts';
+import { readConfig, type Gpt2Config } from './config.ts';
+import { forward } from './forward.ts';
+import { generate, type GenerateOptions } from './generate.ts';
+import { NO_PROCESSING, type WeightProcessing } from './processing.ts';
+import { checkResume, readBatch, readCaptures, readEdits, readLogits, Run, type RunOptions, type TokenBatch } from './run.ts';
+import { Hooks } from './sites.ts';
+import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
+import { loadWeights, type LoadedWeights, type LoadProgress, type ModelWeights } from './weights.ts';
+import { prepareKernels } from './prepare.ts';
+
+export interface LoadOptions {
+  /** What is done to the weights; nothing by default. */
+  processing?: Partial<WeightProcessing>;
+  onProgress?: LoadProgress;
+}
+
+export class Gpt2 {
+  readonly gpu: Gpu;
+  readonly config: Gpt2Config;
+  /** From `tokenizer.json`; null for a model that has none, which runs from token ids. */
+  readonly tokenizer: Tokenizer | null;
+  /** What was done to the weights on loading. */
+  readonly processing: WeightProcessing;
+  /** The last part of the path or URL that the model was loaded from. */
+  readonly name: string;
+  /** SHA-256 of the weights as they were read; see hash.ts. */
+  readonly hash: string;
+  readonly hooks: Hooks;
+  readonly weights: ModelWeights;
+  private readonly tensors: readonly Tensor[];
+
+  private constructor(gpu: Gpu, parts: { config: Gpt2Config; tokenizer: Tokenizer | null; processing: WeightProcessing; name: string; loaded: LoadedWeights }) {
+    this.gpu = gpu;
+    this.config = parts.config;
+    this.tokenizer = parts.tokenizer;
+    this.processing = parts.processing;
+    this.name = parts.name;
+    this.hash = parts.loaded.hash;
+    this.weights = parts.loaded.weights;
+    this.tensors = parts.loaded.tensors;
+    this.hooks = new Hooks(parts.config);
+  }
+
+  /**
+   * Loads a Hugging Face directory of GPT-2 architecture: `config.json`, `model.safetensors` (or its shards), and `tokenizer.json` if it is
+   * there. Weights stream to the GPU while the kernels compile.
+   * Throws ConfigError for what is not GPT-2, FileError for a broken file, NumberError for NaN or infinity in a weight, LimitError, before
+   * anything is allocated, for a model that does not fit the adapter.
+   */
+  static async load(gpu: Gpu, where: string | FileSource, options: LoadOptions = {}): Promise<Gpt2> {
+    const source = openSource(where);
+    if (!(await source.has('config.json'))) throw new FileError(`${fileName(source, 'config.json')}: no such file; a model directory in Hugging Face's layout is needed`);
+    const config = readConfig(await source.json('config.json'), fileName(source, 'config.json'));
+    const tokenizer = await loadTokenizer(source, config.bos);
+    const processing = readProcessing(options.processing);
+    const file = await openSafetensors(source);
+    const compiling = prepareKernels(gpu, config, processing.foldLn);
+    // A failure to compile is reported when the weights are there, and must not count as unhandled until then.
+    compiling.catch(() => {});
+    const loaded = await loadWeights(gpu, file, config, processing, options.onProgress);
+    try {
+      await compiling;
+    } catch (error) {
+      for (const tensor of loaded.tensors) tensor.dispose();
+      throw error;
+    }
+    const name = source.name.replace(/[/\\]+$/, '').split(/[/\\]/).at(-1) || source.name;
+    return new Gpt2(gpu, { config, tokenizer, processing, name, loaded });
+  }
+
+  /** Names of all hooks, in the order of the forward pass. */
+  hookNames(): string[] {
+    return [...this.hooks.all.keys()];
+  }
+
+  /**
+   * Records a forward pass over a batch of prompts, which are padded to equal lengths on the right (exact for all real positions, because
+   * attention is causal), and returns at once. It goes no further than the deepest thing asked for. A resumed run starts at the first layer
+   * and the first position that an edit, a capture, a cached hook or the logits need.
+   * Throws TokenError, UnknownSiteError or ShapeError for what does not fit the model.
+   */
+  run(tokens: TokenBatch, options: RunOptions = {}): Run {
+    const { gpu, hooks, config } = this;
+    const batch = readBatch(tokens, config);
+    const edits = readEdits(options.edits ?? [], batch, hooks, config);
+    if (options.keep && (edits.length || options.resume)) throw new UsageError('only a run without edits can be kept: keep the clean run, and resume it with all edits');
+    const asked = {
+      cache: hooks.matchAll(options.cache ?? []),
+      captures: readCaptures(options.captures ?? [], batch, hooks, config),
+      edits,
+      logits: readLogits(options.logits, batch),
+      keep: options.keep ?? false,
+      resume: options.resume ? checkResume(options.resume, tokens, batch) : null,
+    };
+    const result = gpu.scope(() => {
+      const ids = tokens instanceof Tensor ? tokens : Tensor.from(gpu, batch.padded!, [batch.count, batch.length]);
+      return forward(this, { ...asked, tokens: ids });
+    });
+    return new Run(tokens, batch.count, batch.length, result);
+  }
+
+  /**
+   * Tokens that follow a prompt: greedily, or drawn at a temperature with a seed. Ends early where the context is full.
+   * Throws TokenError for a prompt that is empty or beyond the context, or has an id out of range.
+   */
+  generate(tokens: readonly number[], options: GenerateOptions): Promise<number[]> {
+    return generate(this, tokens, options);
+  }
+
+  /** Frees the weights. Runs that were made stay as they are. */
+  dispose(): void {
+    for (const tensor of this.tensors) tensor.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function readProcessing(wanted: Partial<WeightProcessing> = {}): WeightProcessing {
+  for (const name of Object.keys(wanted)) {
+    if (!Object.hasOwn(NO_PROCESSING, name)) throw new UsageError(`there is no weight processing ${name}; there are ${Object.keys(NO_PROCESSING).join(', ')}`);
+  }
+  const processing = { ...NO_PROCESSING, ...wanted };
+  if (processing.refactorFactoredAttnMatrices) processing.foldValueBiases = true;
+  return processing;
+}

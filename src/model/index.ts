@@ -1,0 +1,10 @@
+/** GPT-2 models: loading, hooks, runs whole or resumed, generation. */
+export { Gpt2, type LoadOptions } from './gpt2.ts';
+export { Run, type Capture, type Edit, type RunOptions, type TokenBatch } from './run.ts';
+export { Tokenizer, loadTokenizer } from './tokenizer.ts';
+export { readConfig, type Gpt2Config } from './config.ts';
+export { NO_PROCESSING, type WeightProcessing } from './processing.ts';
+export { Hooks, nearest, type Hook } from './sites.ts';
+export type { GenerateOptions } from './generate.ts';
+export type { LoadProgress } from './weights.ts';
+export { selfTest, type Check } from './selftest.ts';

@@ -1,0 +1,275 @@
+/**
+ * Weights from a safetensors file to the GPU, tensor by tensor: read in pieces, checked for NaN and infinity, hashed, widened to float32,
+ * processed if asked, uploaded. At no time is more than one piece of a file in memory, but for what weight processing needs (one block, or
+ * the unembedding).
+ */
+import { FileError, LimitError, NumberError } from '../errors.ts';
+import { bytesPerElement, widenToF32, type TensorFile } from '../files/index.ts';
+import type { Gpu } from '../gpu/index.ts';
+import { elements, Tensor } from '../tensor/index.ts';
+import type { Gpt2Config } from './config.ts';
+import { WeightHash } from './hash.ts';
+import { expectedShapes, findWeights, type WeightEntry } from './names.ts';
+import { centerRows, changesWeights, processBlock, processUnembed, type BlockNumbers, type WeightProcessing } from './processing.ts';
+
+/** Weight and bias of a layer norm [D]; null once they are folded into what reads from it. */
+export interface Norm { weight: Tensor; bias: Tensor }
+
+/** D = width, M = width of the MLP. */
+export interface BlockWeights {
+  ln1: Norm | null;
+  qkvWeight: Tensor; // [D, 3·D]
+  qkvBias: Tensor; // [3·D]
+  outWeight: Tensor; // [D, D]
+  outBias: Tensor; // [D]
+  ln2: Norm | null;
+  mlpInWeight: Tensor; // [D, M]
+  mlpInBias: Tensor; // [M]
+  mlpOutWeight: Tensor; // [M, D]
+  mlpOutBias: Tensor; // [D]
+}
+
+export interface ModelWeights {
+  embed: Tensor; // [vocabulary, D]
+  positions: Tensor; // [context, D]
+  blocks: BlockWeights[];
+  finalNorm: Norm | null;
+  unembed: Tensor; // [vocabulary, D]; the embedding itself where the two are tied and unprocessed
+  unembedBias: Tensor | null; // [vocabulary]
+}
+
+export interface LoadedWeights { weights: ModelWeights; hash: string; tensors: Tensor[] }
+
+/** Called with the bytes read so far, of how many, and the tensor that is read. */
+export type LoadProgress = (done: number, total: number, tensor: string) => void;
+
+/** Bytes of a file that are read, checked and hashed at a time. Part of the hash's definition: see hash.ts. */
+const PIECE_BYTES = 16 * 2 ** 20;
+
+/**
+ * Loads all weights. Throws LimitError before anything is allocated if they cannot fit, FileError for a tensor that is missing, unknown or of
+ * a wrong shape, NumberError for NaN or infinity. On any error everything is freed.
+ */
+export async function loadWeights(gpu: Gpu, file: TensorFile, config: Gpt2Config, processing: WeightProcessing, onProgress: LoadProgress = () => {}): Promise<LoadedWeights> {
+  const entries = findWeights(file, config);
+  checkMemory(gpu, config, processing, file.name);
+  const loader = new Loader(gpu, file, entries, onProgress);
+  try {
+    const weights = await assemble(loader, config, processing);
+    return { weights, hash: await loader.hash.digest(), tensors: loader.tensors };
+  } catch (error) {
+    for (const tensor of loader.tensors) tensor.dispose();
+    throw error;
+  }
+}
+
+/** Whether the unembedding is a tensor of its own on the GPU. */
+function ownUnembed(config: Gpt2Config, processing: WeightProcessing): boolean {
+  return !config.tied || processing.foldLn || processing.centerUnembed || processing.centerWritingWeights;
+}
+
+/** Bytes that the weights take on the GPU, in float32. */
+export function weightBytes(config: Gpt2Config, processing: WeightProcessing): number {
+  let total = [...expectedShapes({ ...config, tied: true }).values()].reduce((sum, shape) => sum + elements(shape) * 4, 0);
+  if (ownUnembed(config, processing)) total += config.vocabulary * config.width * 4;
+  return total;
+}
+
+function checkMemory(gpu: Gpu, config: Gpt2Config, processing: WeightProcessing, file: string): void {
+  for (const [name, shape] of expectedShapes(config)) {
+    const bytes = elements(shape) * 4;
+    if (bytes > gpu.limits.bufferBytes) throw new LimitError(`${file}: tensor ${name} needs a buffer of ${bytes} bytes, this adapter allows ${gpu.limits.bufferBytes}`);
+  }
+  const needed = weightBytes(config, processing);
+  const free = gpu.memoryLimit - gpu.memory().live;
+  if (needed > free) throw new LimitError(`${file}: the model's weights need ${needed} bytes, ${free} of the allowed ${gpu.memoryLimit} are left`);
+}
+
+async function assemble(loader: Loader, config: Gpt2Config, processing: WeightProcessing): Promise<ModelWeights> {
+  if (changesWeights(processing)) return assembleProcessed(loader, config, processing);
+  // In the file's order, so that it is read from front to back.
+  const found = new Map<string, Tensor>();
+  for (const { name } of loader.entries) {
+    if (name === 'lm_head.weight' && config.tied) await loader.sameAsEmbedding();
+    else found.set(name, await loader.tensor(name));
+  }
+  const get = (name: string): Tensor => found.get(name)!;
+  const norm = (name: string): Norm => ({ weight: get(`${name}.weight`), bias: get(`${name}.bias`) });
+  const blocks = Array.from({ length: config.layers }, (_, layer): BlockWeights => {
+    const at = `h.${layer}`;
+    return {
+      ln1: norm(`${at}.ln_1`), ln2: norm(`${at}.ln_2`),
+      qkvWeight: get(`${at}.attn.c_attn.weight`), qkvBias: get(`${at}.attn.c_attn.bias`),
+      outWeight: get(`${at}.attn.c_proj.weight`), outBias: get(`${at}.attn.c_proj.bias`),
+      mlpInWeight: get(`${at}.mlp.c_fc.weight`), mlpInBias: get(`${at}.mlp.c_fc.bias`),
+      mlpOutWeight: get(`${at}.mlp.c_proj.weight`), mlpOutBias: get(`${at}.mlp.c_proj.bias`),
+    };
+  });
+  return { embed: get('wte.weight'), positions: get('wpe.weight'), blocks, finalNorm: norm('ln_f'), unembed: get(config.tied ? 'wte.weight' : 'lm_head.weight'), unembedBias: null };
+}
+
+async function assembleProcessed(loader: Loader, config: Gpt2Config, processing: WeightProcessing): Promise<ModelWeights> {
+  const { width, vocabulary, context } = config;
+  const embed = await loader.numbers('wte.weight');
+  let unembed: Float32Array | null = null;
+  if (config.tied) {
+    if (loader.has('lm_head.weight')) await loader.sameAsEmbedding();
+    if (ownUnembed(config, processing)) unembed = embed.slice();
+  } else unembed = await loader.numbers('lm_head.weight');
+  const finalWeight = await loader.numbers('ln_f.weight');
+  const finalBias = await loader.numbers('ln_f.bias');
+  const bias = unembed && processUnembed(unembed, finalWeight, finalBias, processing);
+  if (processing.centerWritingWeights) centerRows(embed, width);
+  const embedTensor = await loader.upload(embed, [vocabulary, width]);
+  const unembedTensor = unembed ? await loader.upload(unembed, [vocabulary, width]) : embedTensor;
+  const positions = await loader.numbers('wpe.weight');
+  if (processing.centerWritingWeights) centerRows(positions, width);
+
+  const blocks: BlockWeights[] = [];
+  for (let layer = 0; layer < config.layers; layer++) {
+    const numbers = await readBlock(loader, layer);
+    processBlock(numbers, config.heads, processing);
+    blocks.push(await uploadBlock(loader, numbers, config));
+  }
+  return {
+    embed: embedTensor,
+    positions: await loader.upload(positions, [context, width]),
+    blocks,
+    finalNorm: processing.foldLn ? null : { weight: await loader.upload(finalWeight, [width]), bias: await loader.upload(finalBias, [width]) },
+    unembed: unembedTensor,
+    unembedBias: bias ? await loader.upload(bias, [vocabulary]) : null,
+  };
+}
+
+async function readBlock(loader: Loader, layer: number): Promise<BlockNumbers> {
+  const get = async (name: string): Promise<Float64Array> => Float64Array.from(await loader.numbers(`h.${layer}.${name}`));
+  return {
+    ln1Weight: await get('ln_1.weight'), ln1Bias: await get('ln_1.bias'),
+    qkvWeight: await get('attn.c_attn.weight'), qkvBias: await get('attn.c_attn.bias'),
+    outWeight: await get('attn.c_proj.weight'), outBias: await get('attn.c_proj.bias'),
+    ln2Weight: await get('ln_2.weight'), ln2Bias: await get('ln_2.bias'),
+    mlpInWeight: await get('mlp.c_fc.weight'), mlpInBias: await get('mlp.c_fc.bias'),
+    mlpOutWeight: await get('mlp.c_proj.weight'), mlpOutBias: await get('mlp.c_proj.bias'),
+  };
+}
+
+async function uploadBlock(loader: Loader, block: BlockNumbers, { width, mlpWidth }: Gpt2Config): Promise<BlockWeights> {
+  const put = (numbers: Float64Array, shape: number[]): Promise<Tensor> => loader.upload(Float32Array.from(numbers), shape);
+  const norm = async (weight: Float64Array | null, bias: Float64Array | null): Promise<Norm | null> =>
+    weight && bias ? { weight: await put(weight, [width]), bias: await put(bias, [width]) } : null;
+  return {
+    ln1: await norm(block.ln1Weight, block.ln1Bias),
+    qkvWeight: await put(block.qkvWeight, [width, 3 * width]), qkvBias: await put(block.qkvBias, [3 * width]),
+    outWeight: await put(block.outWeight, [width, width]), outBias: await put(block.outBias, [width]),
+    ln2: await norm(block.ln2Weight, block.ln2Bias),
+    mlpInWeight: await put(block.mlpInWeight, [width, mlpWidth]), mlpInBias: await put(block.mlpInBias, [mlpWidth]),
+    mlpOutWeight: await put(block.mlpOutWeight, [mlpWidth, width]), mlpOutBias: await put(block.mlpOutBias, [width]),
+  };
+}
+
+/** Reads tensors of one file in pieces and puts them on the GPU; counts, hashes and checks what passes through. */
+class Loader {
+  readonly hash = new WeightHash();
+  readonly tensors: Tensor[] = [];
+  readonly entries: readonly WeightEntry[];
+  private readonly gpu: Gpu;
+  private readonly file: TensorFile;
+  private readonly byName: ReadonlyMap<string, WeightEntry>;
+  private readonly onProgress: LoadProgress;
+  private readonly total: number;
+  private done = 0;
+  private sinceSubmit = 0;
+
+  constructor(gpu: Gpu, file: TensorFile, entries: readonly WeightEntry[], onProgress: LoadProgress) {
+    this.gpu = gpu;
+    this.file = file;
+    this.entries = entries;
+    this.byName = new Map(entries.map((entry) => [entry.name, entry]));
+    this.onProgress = onProgress;
+    this.total = entries.reduce((sum, entry) => sum + entry.bytes, 0);
+  }
+
+  has(name: string): boolean {
+    return this.byName.has(name);
+  }
+
+  /** A tensor on the GPU, uploaded piece by piece. */
+  async tensor(name: string): Promise<Tensor> {
+    const tensor = this.make(this.byName.get(name)!.shape);
+    await this.read(name, (values, at) => this.put(tensor, values, at));
+    return tensor;
+  }
+
+  /** A whole tensor as float32 on the CPU. */
+  async numbers(name: string): Promise<Float32Array> {
+    const out = new Float32Array(elements(this.byName.get(name)!.shape));
+    await this.read(name, (values, at) => out.set(values, at));
+    return out;
+  }
+
+  /** Numbers to the GPU. */
+  async upload(numbers: Float32Array, shape: readonly number[]): Promise<Tensor> {
+    const tensor = this.make(shape);
+    const piece = PIECE_BYTES / 4;
+    for (let at = 0; at < numbers.length; at += piece) this.put(tensor, numbers.subarray(at, at + piece), at);
+    return tensor;
+  }
+
+  /** Reads a stored copy of a tied head and checks that it is the embedding. */
+  async sameAsEmbedding(): Promise<void> {
+    await this.read('lm_head.weight', () => {});
+    if (!this.hash.has('wte.weight')) await this.read('wte.weight', () => {});
+    if (!this.hash.same('wte.weight', 'lm_head.weight')) {
+      throw new FileError(`${this.file.name}: tensor lm_head.weight is not wte.weight, but config.json ties them; set tie_word_embeddings to false to use both`);
+    }
+  }
+
+  private make(shape: readonly number[]): Tensor {
+    const tensor = this.gpu.keep(Tensor.empty(this.gpu, shape));
+    this.tensors.push(tensor);
+    return tensor;
+  }
+
+  private put(tensor: Tensor, values: Float32Array, at: number): void {
+    tensor.write(values, at);
+    // Writes wait for a submit in memory of the driver's; an empty one sends them on their way.
+    this.sinceSubmit += values.byteLength;
+    if (this.sinceSubmit < PIECE_BYTES) return;
+    this.sinceSubmit = 0;
+    this.gpu.device.queue.submit([]);
+  }
+
+  private async read(name: string, use: (values: Float32Array, at: number) => void): Promise<void> {
+    const { stored, bytes, shape } = this.byName.get(name)!;
+    const { dtype } = this.file.info(stored);
+    const again = this.hash.has(name);
+    for (let start = 0; start < bytes; start += PIECE_BYTES) {
+      const piece = await this.file.rawRange(stored, start, Math.min(bytes, start + PIECE_BYTES));
+      if (!again) await this.hash.add(name, dtype, shape, piece);
+      const values = widenToF32(piece, dtype);
+      const at = start / bytesPerElement(dtype);
+      const bad = firstNotFinite(values);
+      if (bad >= 0) throw new NumberError(`${this.file.name}: tensor ${stored} has ${values[bad]} at [${place(at + bad, shape)}]`);
+      use(values, at);
+      if (!again) this.done += piece.length;
+      this.onProgress(this.done, this.total, name);
+    }
+  }
+}
+
+/** Index of the first NaN or infinity, or -1. */
+function firstNotFinite(values: Float32Array): number {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & 0x7f800000) === 0x7f800000) return i;
+  return -1;
+}
+
+/** A flat index as indices along each axis. */
+function place(flat: number, shape: readonly number[]): string {
+  const indices: number[] = [];
+  for (const n of [...shape].reverse()) {
+    indices.unshift(flat % n);
+    flat = Math.floor(flat / n);
+  }
+  return indices.join(', ');
+}
