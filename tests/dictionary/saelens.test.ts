@@ -1,0 +1,144 @@
+import * as assert from 'uvu/assert';
+import { FileError, ShapeError, UsageError } from '../../src/errors.ts';
+import { Sae } from '../../src/dictionary/sae.ts';
+import { loadSae, readSaeConfig, saeFiles } from '../../src/dictionary/saelens.ts';
+import { memorySource, type FileSource } from '../../src/files/index.ts';
+import { Tensor } from '../../src/tensor/index.ts';
+import { gpuSuite, testGpu } from '../support/gpu.ts';
+import { random } from '../support/numbers.ts';
+
+const test = gpuSuite('saelens layout');
+const gpu = await testGpu();
+
+/** A safetensors file put together byte by byte, by nothing but the format's description. */
+function byHand(tensors: [name: string, shape: number[], values: number[]][]): Uint8Array {
+  let offset = 0;
+  const header = Object.fromEntries(tensors.map(([name, shape, values]) => {
+    const begin = offset;
+    offset += values.length * 4;
+    return [name, { dtype: 'F32', shape, data_offsets: [begin, offset] }];
+  }));
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const bytes = new Uint8Array(8 + json.length + offset);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, json.length, true);
+  bytes.set(json, 8);
+  let at = 8 + json.length;
+  for (const [, , values] of tensors) for (const value of values) {
+    view.setFloat32(at, value, true);
+    at += 4;
+  }
+  return bytes;
+}
+
+/** Two inputs, three features: W_enc = [[1, 0, -1], [0, 2, 1]], decoder rows e₁, e₂ and (0.6, 0.8). */
+const tensors: [string, number[], number[]][] = [
+  ['W_enc', [2, 3], [1, 0, -1, 0, 2, 1]], ['b_enc', [3], [0.5, -1, 0]], ['W_dec', [3, 2], [1, 0, 0, 1, 0.6, 0.8]], ['b_dec', [2], [1, 2]],
+];
+const current = {
+  d_in: 2, d_sae: 3, dtype: 'float32', device: 'cuda', architecture: 'standard', apply_b_dec_to_input: true, normalize_activations: 'none', reshape_activations: 'none',
+  metadata: { model_name: 'gpt2-small', hook_name: 'blocks.9.attn.hook_z', hook_head_index: 6, prepend_bos: true, sae_lens_version: '6.18.0' },
+};
+
+function source(config: unknown, files: Record<string, Uint8Array> = {}): FileSource {
+  return memorySource({ 'cfg.json': new TextEncoder().encode(JSON.stringify(config)), 'sae_weights.safetensors': byHand(tensors), ...files });
+}
+
+/** x = (3, 4): x − b_dec = (2, 2), pre = (2, 4, 0) + b_enc = (2.5, 3, 0); x̂ = (2.5, 3) + b_dec. */
+async function checkByHand(sae: Sae): Promise<void> {
+  await gpu.scope(async () => {
+    const codes = sae.encode({ activations: Tensor.from(gpu, [3, 4], [1, 2]) });
+    assert.equal([...await codes.read()], [2.5, 3, 0]);
+    assert.equal([...await sae.decode(codes).read()], [3.5, 5]);
+  });
+}
+
+test('a directory as SAELens writes it', async () => {
+  const sae = await loadSae(gpu, source(current), { width: 2, hookName: 'blocks.9.attn.hook_z', headIndex: 6, modelName: 'gpt2-small', prependBos: true });
+  assert.equal([sae.dIn, sae.features, sae.metadata.hook_head_index], [2, 3, 6]);
+  await checkByHand(sae);
+  sae.dispose();
+});
+
+test('the flat configuration of earlier versions', async () => {
+  const flat = { d_in: 2, d_sae: 3, model_name: 'gpt2-small', hook_point: 'blocks.8.hook_resid_pre', hook_point_head_index: null, activation_fn_str: 'relu', normalize_activations: false };
+  const sae = await loadSae(gpu, source(flat), { hookName: 'blocks.8.hook_resid_pre', headIndex: null });
+  assert.equal(sae.metadata, { prepend_bos: true, model_name: 'gpt2-small', hook_name: 'blocks.8.hook_resid_pre', hook_head_index: null });
+  await checkByHand(sae);
+  sae.dispose();
+});
+
+test('a factor for activations is moved into the biases', () => gpu.scope(async () => {
+  const scaled = { ...current, normalize_activations: 'expected_average_only_in' };
+  const sae = await loadSae(gpu, source(scaled, { 'activation_scaler.json': new TextEncoder().encode('{"scaling_factor": 0.5}') }));
+  // x · 0.5 = (3, 4) encodes as before; codes and reconstruction come out in units of x.
+  const codes = sae.encode({ activations: Tensor.from(gpu, [6, 8], [1, 2]) });
+  assert.equal([...await codes.read()], [5, 6, 0]);
+  assert.equal([...await sae.decode(codes).read()], [7, 10]);
+  sae.dispose();
+}));
+
+test('what is saved is what SAELens reads, and loads back bit for bit', () => gpu.scope(async () => {
+  const [d, F] = [5, 7];
+  const values = [random(F * d, 1), random(F, 2), random(F * d, 3), random(d, 4)];
+  const sae = new Sae('vanilla z@L0H3@end λ=1', {
+    encoder: Tensor.from(gpu, values[0]!, [F, d]), encoderBias: Tensor.from(gpu, values[1]!, [F]), decoder: Tensor.from(gpu, values[2]!, [F, d]), decoderBias: Tensor.from(gpu, values[3]!, [d]),
+  }, { model_name: 'm', hook_name: 'blocks.0.attn.hook_z', hook_head_index: 3, position: 'end', weight_processing: { foldLn: true } });
+  const files = await saeFiles(sae);
+  const config = JSON.parse(new TextDecoder().decode(files['cfg.json']!));
+  for (const field of ['d_in', 'd_sae', 'dtype', 'device', 'architecture', 'apply_b_dec_to_input', 'normalize_activations', 'reshape_activations', 'metadata']) assert.ok(field in config, field);
+  assert.equal([config.d_in, config.d_sae, config.architecture, config.normalize_activations], [d, F, 'standard', 'none']);
+  // Read the weights without our own reader: W_enc is [d_in, d_sae].
+  const weights = files['sae_weights.safetensors']!;
+  const length = Number(new DataView(weights.buffer, weights.byteOffset).getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(weights.subarray(8, 8 + length)));
+  assert.equal(header.W_enc.shape, [d, F]);
+  const wEnc = new Float32Array(weights.slice(8 + length + header.W_enc.data_offsets[0], 8 + length + header.W_enc.data_offsets[1]).buffer);
+  for (let k = 0; k < d; k++) for (let f = 0; f < F; f++) assert.is(wEnc[k * F + f], values[0]![f * d + k]);
+  const back = await loadSae(gpu, memorySource(files), { headIndex: 3, position: 'end', weightProcessing: { foldLn: true } });
+  assert.is(back.name, sae.name);
+  assert.equal(back.metadata, sae.metadata);
+  for (const [i, part] of (['encoder', 'encoderBias', 'decoder', 'decoderBias'] as const).entries()) assert.equal([...await back.weights[part].read()], [...values[i]!]);
+  back.dispose();
+}));
+
+async function failure(attempt: Promise<unknown>): Promise<Error> {
+  return attempt.then(() => new Error('nothing was thrown'), (error) => error as Error);
+}
+
+test('a dictionary that does not belong to its site is refused', async () => {
+  const wrong = async (expected: Parameters<typeof loadSae>[2], kind: typeof UsageError | typeof ShapeError, words: RegExp): Promise<void> => {
+    const error = await failure(loadSae(gpu, source({ ...current, metadata: { ...current.metadata, position: 'end', weight_processing: { foldLn: true } } }), expected));
+    assert.ok(error instanceof kind && words.test(error.message), `${error.name}: ${error.message}`);
+  };
+  await wrong({ width: 64, hookName: 'blocks.9.attn.hook_z' }, ShapeError, /width 2.*hook_z has width 64/);
+  await wrong({ hookName: 'blocks.9.attn.hook_q' }, UsageError, /hook_z, not blocks.9.attn.hook_q/);
+  await wrong({ headIndex: 7 }, UsageError, /head 6, not 7/);
+  await wrong({ headIndex: null }, UsageError, /head 6, not null/);
+  await wrong({ modelName: 'gpt2-medium' }, UsageError, /gpt2-small, not gpt2-medium/);
+  await wrong({ position: 's2' }, UsageError, /position end, not s2/);
+  await wrong({ prependBos: false }, UsageError, /prepend_bos true, not false/);
+  await wrong({ weightProcessing: { foldLn: false } }, UsageError, /foldLn true, not false/);
+});
+
+test('files that are broken or of another kind are refused by name', async () => {
+  const refused = async (from: FileSource, words: RegExp): Promise<void> => {
+    const error = await failure(loadSae(gpu, from));
+    assert.ok(error instanceof FileError && words.test(error.message), `${error.name}: ${error.message}`);
+  };
+  await refused(source({ ...current, architecture: 'topk' }), /architecture is "topk"/);
+  await refused(source({ ...current, activation_fn: 'topk' }), /activation_fn is "topk"/);
+  await refused(source({ ...current, normalize_activations: 'layer_norm' }), /normalize_activations is "layer_norm"/);
+  await refused(source({ ...current, normalize_activations: 'expected_average_only_in' }), /activation_scaler/);
+  await refused(source({ ...current, apply_b_dec_to_input: false }), /apply_b_dec_to_input/);
+  await refused(source({ ...current, d_sae: 4 }), /W_enc has shape \[2, 3\], but cfg.json says \[2, 4\]/);
+  await refused(source({ ...current, d_in: 'two' }), /d_in is "two"/);
+  await refused(source([]), /not a JSON object/);
+  await refused(source(current, { 'sae_weights.safetensors': byHand(tensors).subarray(0, -4) }), /W_enc|b_enc|W_dec|b_dec|byte/);
+  await refused(source(current, { 'sae_weights.safetensors': byHand(tensors.slice(0, 3)) }), /b_dec/);
+  await refused(source(current, { 'sae_weights.safetensors': byHand(tensors.map(([n, s, v]) => [n, s, v.map(() => NaN)])) }), /W_enc holds NaN/);
+  await refused(memorySource({}), /cfg.json/);
+  assert.is((await readSaeConfig(source(current))).scale, 1);
+});
+
+test.run();
