@@ -5,13 +5,36 @@
  * holds the keys and values of earlier positions (a cache, or the clean run that an edited run starts from): query i of qkv then
  * stands at position length + i and sees prefix[0 … length) and qkv[0 … i].
  */
-import attentionSource from '../../kernels/attention.wgsl';
+import applySource from '../../kernels/attention-apply.wgsl';
+import lanesSource from '../../kernels/attention-lanes.wgsl';
+import rowsSource from '../../kernels/attention-rows.wgsl';
+import scoresSource from '../../kernels/attention-scores.wgsl';
+import tiledSource from '../../kernels/attention-tiled.wgsl';
 import { ShapeError } from '../errors.ts';
-import { defineKernel } from '../gpu/index.ts';
+import { defineKernel, type BufferSlice, type Gpu } from '../gpu/index.ts';
 import { showShape, Tensor } from './tensor.ts';
 import { rowWindows, windowOf } from './windows.ts';
 
-const kernel = defineKernel('attention', attentionSource);
+const lanesKernel = defineKernel('attention-lanes', lanesSource);
+const tiledKernel = defineKernel('attention-tiled', tiledSource);
+const rowsKernel = defineKernel('attention-rows', rowsSource);
+const scoresKernel = defineKernel('attention-scores', scoresSource);
+const applyKernel = defineKernel('attention-apply', applySource);
+
+const LANES_WORKGROUP = 8;
+const TILED_WORKGROUP = 64;
+const TILED_MOST_WIDTH = 64;
+const ROWS_MOST_QUERIES = 8;
+const WORKGROUP = 64;
+
+/** How the fused kernel shares the work out. */
+export type AttentionVariant =
+  /** Four queries a thread, no barriers: software drivers. */
+  | 'lanes'
+  /** 64 queries a workgroup, keys and values in workgroup memory; heads up to 64 wide. */
+  | 'tiled'
+  /** One query a workgroup. */
+  | 'rows';
 
 export interface AttentionInput {
   /** [batch, queries, 3 · model] */
@@ -23,14 +46,100 @@ export interface AttentionInput {
   scale?: number;
 }
 
-/** Sizes of an attention input, checked. */
 interface Sizes { batch: number; queries: number; heads: number; width: number; model: number; length: number; capacity: number; scale: number }
 
+/** The variant for a device and shape. */
+export function attentionVariant(software: boolean, queries: number, headWidth: number): AttentionVariant {
+  if (software) return 'lanes';
+  return queries <= ROWS_MOST_QUERIES || headWidth > TILED_MOST_WIDTH ? 'rows' : 'tiled';
+}
+
+/** z [batch, queries, model]: for each head softmax(scale · q kᵀ) v over the positions a query may see. `variant` is for tests and benchmarks. */
+export function attention(input: AttentionInput & { variant?: AttentionVariant }): Tensor {
+  const { gpu } = input.qkv;
+  const sizes = sizesOf('attention', input);
+  const { batch, queries, width, model, heads, length } = sizes;
+  const z = Tensor.empty(gpu, [batch, queries, model]);
+  if (z.size === 0) return z;
+  const variant = input.variant ?? attentionVariant(gpu.software, queries, width);
+  if (variant === 'tiled' && width > TILED_MOST_WIDTH) throw new ShapeError(`attention: heads of ${width} are too wide for the tiled variant`);
+  // Only the lanes variant hands numbers from one dispatch (over the prefix) to the next; otherwise `state` just fills its binding.
+  const stateBytes = variant === 'lanes' && length > 0 ? heads * queries * 8 : 0;
+  const state = Tensor.empty(gpu, [Math.max(2, (batch * stateBytes) / 4)]);
+  const qkvBytes = queries * 3 * model * 4;
+  const zBytes = queries * model * 4;
+  for (const window of windowsOf(gpu, sizes, [zBytes, stateBytes])) {
+    const own = windowOf(input.qkv, window, qkvBytes);
+    const earlier = earlierOf(input, sizes, window) ?? own;
+    const out = windowOf(z, window, zBytes);
+    const part = { ...sizes, batch: window.count };
+    if (variant === 'lanes') recordLanes(gpu, part, own, earlier, stateBytes ? windowOf(state, window, stateBytes) : state, out);
+    else recordGrouped(gpu, variant, part, own, earlier, out);
+  }
+  state.dispose();
+  return z;
+}
+
+/** Scores [batch, heads, queries, length + queries] before the softmax, -1e30 where a query may not look. */
+export function attentionScores(input: AttentionInput): Tensor {
+  const { gpu } = input.qkv;
+  const sizes = sizesOf('attentionScores', input);
+  const { batch, queries, heads, width, model, length, capacity, scale } = sizes;
+  const total = length + queries;
+  const scores = Tensor.empty(gpu, [batch, heads, queries, total]);
+  if (scores.size === 0) return scores;
+  const rowBytes = heads * queries * total * 4;
+  for (const window of windowsOf(gpu, sizes, [rowBytes])) {
+    const own = windowOf(input.qkv, window, queries * 3 * model * 4);
+    const earlier = earlierOf(input, sizes, window);
+    const record = (kv: BufferSlice, keys: number, keyRows: number, firstKey: number, causal: number): void => gpu.dispatch({
+      kernel: scoresKernel,
+      params: { batch: window.count, queries, keys, keyRows, heads, width, firstKey, total, causal, scale },
+      groups: Math.ceil((window.count * heads * Math.ceil(queries / 4) * Math.ceil(keys / 4)) / WORKGROUP),
+      bindings: [own, kv, windowOf(scores, window, rowBytes)],
+    });
+    if (earlier) record(earlier, length, capacity, 0, 0);
+    record(own, queries, queries, length, 1);
+  }
+  return scores;
+}
+
+/**
+ * z [batch, queries, model] = pattern · v for a pattern [batch, heads, queries, length + queries], such as a softmax of
+ * `attentionScores`. Every weight counts, also of keys after the query, should an edit have put one there.
+ */
+export function attentionApply(pattern: Tensor, input: Omit<AttentionInput, 'scale'>): Tensor {
+  const { gpu } = input.qkv;
+  const sizes = sizesOf('attentionApply', input);
+  const { batch, queries, heads, width, model, length, capacity } = sizes;
+  const total = length + queries;
+  const expected = [batch, heads, queries, total];
+  if (!expected.every((n, i) => pattern.shape[i] === n) || pattern.shape.length !== 4) throw new ShapeError(`attentionApply: the pattern is ${showShape(pattern.shape)}, not ${showShape(expected)}`);
+  const z = Tensor.empty(gpu, [batch, queries, model]);
+  if (z.size === 0) return z;
+  const rowBytes = heads * queries * total * 4;
+  const zBytes = queries * model * 4;
+  for (const window of windowsOf(gpu, sizes, [rowBytes, zBytes])) {
+    const own = windowOf(input.qkv, window, queries * 3 * model * 4);
+    const earlier = earlierOf(input, sizes, window);
+    const record = (kv: BufferSlice, keys: number, keyRows: number, firstKey: number, accumulate: number): void => gpu.dispatch({
+      kernel: applyKernel,
+      params: { batch: window.count, queries, keys, keyRows, heads, width, firstKey, total, accumulate },
+      groups: Math.ceil((window.count * heads * Math.ceil(queries / 4) * Math.ceil(width / 4)) / WORKGROUP),
+      bindings: [windowOf(pattern, window, rowBytes), kv, windowOf(z, window, zBytes)],
+    });
+    if (earlier) record(earlier, length, capacity, 0, 0);
+    record(own, queries, queries, length, earlier ? 1 : 0);
+  }
+  return z;
+}
+
+/** Sizes of an input, checked. Throws ShapeError. */
 function sizesOf(operation: string, { qkv, prefix, heads, scale }: AttentionInput): Sizes {
   const [batch = 0, queries = 0, three = 0] = qkv.shape;
   const model = three / 3;
   const width = model / heads;
-  if (qkv.shape.length !== 3 || !Number.isInteger(width) || width === 0) throw new ShapeError(`${operation}: ${showShape(qkv.shape)} is not [batch, positions, 3 · ${heads} heads · width]`);
+  if (qkv.shape.length !== 3 || !Number.isInteger(width) || width <= 0) throw new ShapeError(`${operation}: ${showShape(qkv.shape)} is not [batch, positions, 3 · ${heads} heads · width]`);
   const length = prefix?.length ?? 0;
   const capacity = prefix?.qkv.shape[1] ?? 0;
   if (prefix && (prefix.qkv.shape.length !== 3 || prefix.qkv.shape[0] !== batch || prefix.qkv.shape[2] !== three || length < 0 || length > capacity)) {
@@ -39,38 +148,30 @@ function sizesOf(operation: string, { qkv, prefix, heads, scale }: AttentionInpu
   return { batch, queries, heads, width, model, length, capacity, scale: scale ?? 1 / Math.sqrt(width) };
 }
 
-/** z [batch, queries, model]: for each head softmax(scale · q kᵀ) v over the positions a query may see, fused. */
-export function attention(input: AttentionInput): Tensor {
-  const { qkv, prefix } = input;
-  const { gpu } = qkv;
-  const { batch, queries, heads, width, model, length, capacity, scale } = sizesOf('attention', input);
-  const z = Tensor.empty(gpu, [batch, queries, model]);
-  if (z.size === 0) return z;
-  const withPrefix = prefix !== undefined && length > 0;
-  const qkvBytes = queries * 3 * model * 4;
-  const prefixBytes = capacity * 3 * model * 4;
-  const zBytes = queries * model * 4;
-  const stateBytes = withPrefix ? heads * queries * 8 : 0;
-  const windows = rowWindows(gpu, batch, withPrefix ? [qkvBytes, zBytes, prefixBytes, stateBytes] : [qkvBytes, zBytes]);
-  const state = Tensor.empty(gpu, withPrefix ? [batch, heads, queries, 2] : [2]);
-  for (const window of windows) {
-    const columns = window.count * heads;
-    const own = windowOf(qkv, window, qkvBytes);
-    const out = windowOf(z, window, zBytes);
-    const between = withPrefix ? windowOf(state, window, stateBytes) : state;
-    const shared = { queries, heads, width, columns, scale };
-    const groups = Math.ceil((columns * Math.ceil(queries / 4)) / 8);
-    if (withPrefix) {
-      gpu.dispatch({
-        kernel, groups, params: { ...shared, keys: length, keyRows: capacity, causal: 0, begin: 1, end: 0 },
-        bindings: [own, windowOf(prefix.qkv, window, prefixBytes), between, out],
-      });
-    }
-    gpu.dispatch({
-      kernel, groups, params: { ...shared, keys: queries, keyRows: queries, causal: 1, begin: withPrefix ? 0 : 1, end: 1 },
-      bindings: [own, own, between, out],
-    });
-  }
-  state.dispose();
-  return z;
+/** Windows of prompts in which qkv, the prefix and what else is named (bytes a prompt) can be bound. */
+function windowsOf(gpu: Gpu, { batch, queries, model, length, capacity }: Sizes, others: readonly number[]): { start: number; count: number }[] {
+  const row = 3 * model * 4;
+  return rowWindows(gpu, batch, [queries * row, length > 0 ? capacity * row : 0, ...others].filter((bytes) => bytes > 0));
+}
+
+function earlierOf({ prefix }: AttentionInput, { length, capacity, model }: Sizes, window: { start: number; count: number }): BufferSlice | null {
+  return prefix && length > 0 ? windowOf(prefix.qkv, window, capacity * 3 * model * 4) : null;
+}
+
+function recordLanes(gpu: Gpu, { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, state: BufferSlice, z: BufferSlice): void {
+  const columns = batch * heads;
+  const shared = { queries, heads, width, columns, scale };
+  const groups = Math.ceil((columns * Math.ceil(queries / 4)) / LANES_WORKGROUP);
+  const afresh = length > 0 ? 0 : 1;
+  if (!afresh) gpu.dispatch({ kernel: lanesKernel, groups, params: { ...shared, keys: length, keyRows: capacity, causal: 0, begin: 1, end: 0 }, bindings: [own, earlier, state, z] });
+  gpu.dispatch({ kernel: lanesKernel, groups, params: { ...shared, keys: queries, keyRows: queries, causal: 1, begin: afresh, end: 1 }, bindings: [own, own, state, z] });
+}
+
+function recordGrouped(gpu: Gpu, variant: 'tiled' | 'rows', { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, z: BufferSlice): void {
+  const tiled = variant === 'tiled';
+  const groups = batch * heads * (tiled ? Math.ceil(queries / TILED_WORKGROUP) : queries);
+  gpu.dispatch({
+    kernel: tiled ? tiledKernel : rowsKernel, constants: tiled ? { HEAD_WIDTH: width } : {}, groups,
+    params: { queries, heads, width, length, capacity, groups, scale }, bindings: [own, earlier, z],
+  });
 }

@@ -1,6 +1,11 @@
-/** Arithmetic element by element. */
+/** Arithmetic element by element, constants, widening of 16-bit floats, and transposition. */
+import affineInPlaceSource from '../../kernels/affine-in-place.wgsl';
 import binaryInPlaceSource from '../../kernels/binary-in-place.wgsl';
 import binarySource from '../../kernels/binary.wgsl';
+import fillSource from '../../kernels/fill.wgsl';
+import transposeSource from '../../kernels/transpose.wgsl';
+import unarySource from '../../kernels/unary.wgsl';
+import widen16Source from '../../kernels/widen16.wgsl';
 import { ShapeError } from '../errors.ts';
 import { defineKernel } from '../gpu/index.ts';
 import { asMatrix, sameShape, showShape, Tensor } from './tensor.ts';
@@ -9,6 +14,11 @@ import { rowWindows, windowOf } from './windows.ts';
 const ELEMENTS_PER_GROUP = 256; // four elements a thread, 64 threads
 const binaryKernel = defineKernel('binary', binarySource);
 const binaryInPlaceKernel = defineKernel('binary-in-place', binaryInPlaceSource);
+const unaryKernel = defineKernel('unary', unarySource);
+const affineInPlaceKernel = defineKernel('affine-in-place', affineInPlaceSource);
+const fillKernel = defineKernel('fill', fillSource);
+const widen16Kernel = defineKernel('widen16', widen16Source);
+const transposeKernel = defineKernel('transpose', transposeSource);
 
 const OPERATIONS = { add: 0, sub: 1, mul: 2, addScaled: 3 } as const;
 type Operation = keyof typeof OPERATIONS;
@@ -68,4 +78,91 @@ function binary(operation: Operation, a: Tensor, b: Tensor, factor: number, targ
 function outputFor(operation: string, x: Tensor, out?: Tensor): Tensor {
   if (out && !sameShape(out.shape, x.shape)) throw new ShapeError(`${operation}: out ${showShape(out.shape)} is not ${showShape(x.shape)}`);
   return out ?? Tensor.empty(x.gpu, x.shape);
+}
+
+/** scale · x + shift. */
+export function affine(x: Tensor, scale: number, shift = 0, { out: target }: OutOption = {}): Tensor {
+  const out = outputFor('affine', x, target);
+  if (out.storage !== x.storage) return unary(x, out, 0, scale, shift);
+  if (out.byteOffset !== x.byteOffset) x.gpu.copy(x, out, x.byteLength);
+  for (const window of rowWindows(x.gpu, x.size, [4])) {
+    x.gpu.dispatch({
+      kernel: affineInPlaceKernel, params: { size: window.count, scale, shift },
+      groups: Math.ceil(window.count / ELEMENTS_PER_GROUP), bindings: [windowOf(out, window, 4)],
+    });
+  }
+  return out;
+}
+
+/** max(x, 0). */
+export function relu(x: Tensor): Tensor {
+  return unary(x, outputFor('relu', x), 1);
+}
+
+/** GELU in its tanh form, "gelu_new": ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))) (Hendrycks and Gimpel 2016). */
+export function gelu(x: Tensor): Tensor {
+  return unary(x, outputFor('gelu', x), 2);
+}
+
+/** Sets every element of x, f32 or u32, to `value`, in place. */
+export function fill(x: Tensor, value: number): void {
+  const bits = x.dtype === 'u32' ? value >>> 0 : new Uint32Array(Float32Array.of(value).buffer)[0]!;
+  if (bits === 0) {
+    x.gpu.clear(x, x.byteLength);
+    return;
+  }
+  for (const window of rowWindows(x.gpu, x.size, [4])) {
+    x.gpu.dispatch({
+      kernel: fillKernel, params: { size: window.count, bits },
+      groups: Math.ceil(window.count / ELEMENTS_PER_GROUP), bindings: [windowOf(x, window, 4)],
+    });
+  }
+}
+
+/** f32 [count] from 16-bit floats packed two a u32 word, the low half first. Exact, subnormals, infinities and NaN included. */
+export function widen16(packed: Tensor, count: number, format: 'f16' | 'bf16'): Tensor {
+  const words = Math.ceil(count / 2);
+  if (packed.dtype !== 'u32' || packed.size < words) throw new ShapeError(`widen16: ${count} numbers are not in ${packed.dtype} ${showShape(packed.shape)}`);
+  const { gpu } = packed;
+  const out = Tensor.empty(gpu, [count]);
+  for (const window of rowWindows(gpu, words, [4, 8])) {
+    const size = Math.min(2 * window.count, count - 2 * window.start);
+    gpu.dispatch({
+      kernel: widen16Kernel, constants: { BFLOAT: format === 'bf16' ? 1 : 0 }, params: { size }, groups: Math.ceil(window.count / 128),
+      bindings: [windowOf(packed, window, 4), { storage: out.storage, byteOffset: out.byteOffset + window.start * 8, byteLength: size * 4 }],
+    });
+  }
+  return out;
+}
+
+/** x [..., rows, columns] with its last two axes exchanged. Throws ShapeError for fewer than two axes. */
+export function transpose(x: Tensor): Tensor {
+  const { gpu } = x;
+  if (x.shape.length < 2) throw new ShapeError(`transpose: ${showShape(x.shape)} has fewer than two axes`);
+  const [rows, columns] = x.shape.slice(-2) as [number, number];
+  const out = Tensor.empty(gpu, [...x.shape.slice(0, -2), columns, rows]);
+  if (out.size === 0) return out;
+  const batch = x.size / (rows * columns);
+  const windows = rowWindows(gpu, x.size, [4]);
+  for (const from of windows) {
+    for (const to of windows) {
+      gpu.dispatch({
+        kernel: transposeKernel,
+        params: { batch, rows, columns, xStart: from.start, xSize: from.count, yStart: to.start, ySize: to.count },
+        groups: Math.ceil((batch * Math.ceil(rows / 4) * Math.ceil(columns / 4)) / 64),
+        bindings: [windowOf(x, from, 4), windowOf(out, to, 4)],
+      });
+    }
+  }
+  return out;
+}
+
+function unary(x: Tensor, out: Tensor, operation: number, scale = 1, shift = 0): Tensor {
+  for (const window of rowWindows(x.gpu, x.size, [4])) {
+    x.gpu.dispatch({
+      kernel: unaryKernel, constants: { OPERATION: operation }, params: { size: window.count, scale, shift },
+      groups: Math.ceil(window.count / ELEMENTS_PER_GROUP), bindings: [windowOf(x, window, 4), windowOf(out, window, 4)],
+    });
+  }
+  return out;
 }

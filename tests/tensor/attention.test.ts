@@ -1,7 +1,8 @@
 import * as assert from 'uvu/assert';
+import { ShapeError } from '../../src/errors.ts';
 import { openGpu } from '../../src/node.ts';
-import { attention, type AttentionInput } from '../../src/tensor/attention.ts';
-import { Tensor } from '../../src/tensor/index.ts';
+import { attention, attentionApply, attentionScores, attentionVariant, type AttentionInput } from '../../src/tensor/attention.ts';
+import { softmax, Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 
@@ -74,6 +75,101 @@ test('fused equals the float64 formula, with and without a prefix', async () => 
       assert.ok(error < 1e-5, `${JSON.stringify(c)}: ${error}`);
     });
   }
+});
+
+test('the variants for real GPUs equal it too', async () => {
+  const gpu = await testGpu();
+  // More than one workgroup of queries and several tiles; a prefix that ends inside a tile; widths that are no multiple of four.
+  const tiled: Case[] = [
+    { batch: 1, queries: 70, heads: 2, width: 6 },
+    { batch: 2, queries: 5, heads: 2, width: 6, length: 21, capacity: 30, scale: 0.5 },
+  ];
+  // More keys than one block holds; a block that starts in the prefix and one that ends in it.
+  const rows: Case[] = [
+    { batch: 1, queries: 3, heads: 2, width: 70 },
+    { batch: 1, queries: 2, heads: 1, width: 3, length: 600, capacity: 601 },
+    { batch: 1, queries: 530, heads: 1, width: 2, length: 5, capacity: 5 },
+  ];
+  for (const [variant, list] of [['tiled', tiled], ['rows', rows]] as const) {
+    for (const c of list) {
+      await withInput(gpu, c, 7, async (input, ref) => {
+        const error = relativeError(await attention({ ...input, variant }).read(), ref.z);
+        assert.ok(error < 1e-5, `${variant} ${JSON.stringify(c)}: ${error}`);
+      });
+    }
+  }
+});
+
+test('the variant is chosen by device and shape', () => {
+  assert.is(attentionVariant(true, 128, 64), 'lanes');
+  assert.is(attentionVariant(false, 128, 64), 'tiled');
+  assert.is(attentionVariant(false, 128, 65), 'rows');
+  assert.is(attentionVariant(false, 1, 64), 'rows');
+});
+
+test('stored scores, their softmax and its use equal the formula', async () => {
+  const gpu = await testGpu();
+  for (const [i, c] of cases.entries()) {
+    await withInput(gpu, c, i + 20, async (input, ref) => {
+      const scores = attentionScores(input);
+      assert.equal(scores.shape, [c.batch, c.heads, c.queries, (c.length ?? 0) + c.queries]);
+      const seen = (_: number, at: number): boolean => ref.scores[at]! > -1e29;
+      const out = await scores.read();
+      assert.ok(relativeError(out.filter(seen), ref.scores.filter(seen)) < 1e-5, `scores ${JSON.stringify(c)}`);
+      assert.ok(out.every((v, at) => seen(v, at) || v === Math.fround(-1e30)), 'masked');
+      const pattern = softmax(scores);
+      assert.ok(relativeError(await pattern.read(), ref.pattern) < 1e-5, `pattern ${JSON.stringify(c)}`);
+      assert.ok(relativeError(await attentionApply(pattern, input).read(), ref.z) < 1e-5, `z ${JSON.stringify(c)}`);
+    });
+  }
+});
+
+test('a pattern is used as it is, weights of later keys included', async () => {
+  const gpu = await testGpu();
+  await gpu.scope(async () => {
+    const qkv = random([1, 2, 9], 3);
+    const pattern = Tensor.from(gpu, [0, 2, 0.5, 0], [1, 1, 2, 2]);
+    const z = await attentionApply(pattern, { qkv: Tensor.from(gpu, qkv, [1, 2, 9]), heads: 1 }).read();
+    assert.ok(relativeError(z, [...qkv.subarray(15, 18).map((v) => 2 * v), ...qkv.subarray(6, 9).map((v) => 0.5 * v)]) < 1e-6);
+  });
+});
+
+test('a prefix and its continuation equal one whole run', async () => {
+  const gpu = await testGpu();
+  await gpu.scope(async () => {
+    const [T, heads, width, split] = [13, 2, 8, 6];
+    const row = 3 * heads * width;
+    const whole = Tensor.from(gpu, random([2, T, row], 9), [2, T, row]);
+    const data = await whole.read();
+    const tail = [0, 1].flatMap((b) => Array.from(data.subarray((b * T + split) * row, (b + 1) * T * row)));
+    const z = await attention({ qkv: whole, heads }).read();
+    const rest = await attention({ qkv: Tensor.from(gpu, tail, [2, T - split, row]), prefix: { qkv: whole, length: split }, heads }).read();
+    const model = heads * width;
+    assert.ok(relativeError(rest, [0, 1].flatMap((b) => Array.from(z.subarray((b * T + split) * model, (b + 1) * T * model)))) < 1e-6);
+  });
+});
+
+test('no prompts, no positions, and shapes that do not fit', async () => {
+  const gpu = await testGpu();
+  await gpu.scope(() => {
+    assert.equal(attention({ qkv: Tensor.empty(gpu, [0, 3, 12]), heads: 2 }).shape, [0, 3, 4]);
+    assert.equal(attentionScores({ qkv: Tensor.empty(gpu, [2, 0, 12]), heads: 2 }).shape, [2, 2, 0, 0]);
+    const qkv = Tensor.zeros(gpu, [1, 3, 12]);
+    const refused = (body: () => unknown, words: RegExp): void => assert.throws(body, (e: unknown) => e instanceof ShapeError && words.test(e.message));
+    refused(() => attention({ qkv, heads: 3 }), /attention: \[1, 3, 12\] is not .* 3 heads/);
+    refused(() => attention({ qkv, heads: 2, prefix: { qkv, length: 4 } }), /4 positions of a prefix/);
+    refused(() => attentionApply(Tensor.zeros(gpu, [1, 2, 3, 4]), { qkv, heads: 2 }), /not \[1, 2, 3, 3\]/);
+  });
+});
+
+test('prompts beyond the binding limit are done in windows', async () => {
+  const gpu = await openGpu({ windowBytes: 8192 });
+  const c = { batch: 9, queries: 16, heads: 2, width: 8, length: 8, capacity: 16 };
+  await withInput(gpu, c, 30, async (input, ref) => {
+    assert.ok(relativeError(await attention(input).read(), ref.z) < 1e-5);
+    assert.ok(relativeError(await attentionApply(softmax(attentionScores(input)), input).read(), ref.z) < 1e-5);
+  });
+  gpu.destroy();
 });
 
 test.run();

@@ -1,0 +1,109 @@
+// Causal attention, one workgroup a query: for real GPUs when there are few queries (generating a token at a time) or a head is wide.
+//   z[b,i,h,:] = Σ_j p_j v[b,j,h,:],  p = softmax_j(scale · q[b,i,h,:]·k[b,j,h,:]),  keys j = 0 … length + i
+// The threads share the keys for the scores and the columns for the output. Keys come in blocks of KEYS; the softmax is online
+// (Milakov and Gimelshein 2018), and the weighted values so far live in z, each element of which one thread owns.
+//
+// qkv    [batch, queries, 3, heads, width]    new positions: query, key and value rows
+// prefix [batch, capacity, 3, heads, width]   earlier positions; the first `length` are seen by every query
+// z      [batch, queries, heads, width]
+//
+// Groups: batch · heads · queries. Workgroup memory: (KEYS + WORKGROUP) · 4 bytes.
+const WORKGROUP: u32 = 64u;
+const KEYS: u32 = 512u;
+const MASKED: f32 = -1e30; // finite, because WGSL may assume that infinities do not occur
+
+struct Params { queries: u32, heads: u32, width: u32, length: u32, capacity: u32, groups: u32, scale: f32, }
+@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read> qkv: array<f32>;
+@group(0) @binding(1) var<storage, read> prefix: array<f32>;
+@group(0) @binding(2) var<storage, read_write> z: array<f32>;
+
+var<workgroup> weights: array<f32, KEYS>;
+var<workgroup> parts: array<f32, WORKGROUP>;
+
+fn maximum(value: f32, thread: u32) -> f32 {
+  parts[thread] = value;
+  workgroupBarrier();
+  for (var step = WORKGROUP / 2u; step > 0u; step /= 2u) {
+    if (thread < step) { parts[thread] = max(parts[thread], parts[thread + step]); }
+    workgroupBarrier();
+  }
+  let all = parts[0];
+  workgroupBarrier();
+  return all;
+}
+fn sum(value: f32, thread: u32) -> f32 {
+  parts[thread] = value;
+  workgroupBarrier();
+  for (var step = WORKGROUP / 2u; step > 0u; step /= 2u) {
+    if (thread < step) { parts[thread] += parts[thread + step]; }
+    workgroupBarrier();
+  }
+  let all = parts[0];
+  workgroupBarrier();
+  return all;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let index = group.y * groups.x + group.x;
+  if (index >= params.groups) { return; }
+  let query = index % params.queries;
+  let head = (index / params.queries) % params.heads * params.width;
+  let batch = index / (params.queries * params.heads);
+  let model = params.heads * params.width;
+  let stride = 3u * model;
+  let ownStart = batch * params.queries * stride + head;
+  let earlierStart = batch * params.capacity * stride + head;
+  let q = ownStart + query * stride;
+  let out = (batch * params.queries + query) * model + head;
+  let seen = params.length + query + 1u;
+
+  var top = MASKED;
+  var total = 0.0;
+  for (var start = 0u; start < seen; start += KEYS) {
+    let count = min(KEYS, seen - start);
+    var mine = MASKED;
+    for (var j = local.x; j < count; j += WORKGROUP) {
+      let key = start + j;
+      var s = 0.0;
+      if (key < params.length) {
+        let at = earlierStart + key * stride + model;
+        for (var d = 0u; d < params.width; d++) { s += qkv[q + d] * prefix[at + d]; }
+      } else {
+        let at = ownStart + (key - params.length) * stride + model;
+        for (var d = 0u; d < params.width; d++) { s += qkv[q + d] * qkv[at + d]; }
+      }
+      weights[j] = s * params.scale;
+      mine = max(mine, s * params.scale);
+    }
+    let next = max(top, maximum(mine, local.x));
+    let keep = exp(top - next);
+    top = next;
+    mine = 0.0;
+    for (var j = local.x; j < count; j += WORKGROUP) {
+      let p = exp(weights[j] - top);
+      weights[j] = p;
+      mine += p;
+    }
+    total = total * keep + sum(mine, local.x); // its barriers also make every weight visible
+    let early = min(max(params.length, start) - start, count); // keys of this block that lie in the prefix
+    for (var column = local.x; column < params.width; column += WORKGROUP) {
+      var value = 0.0;
+      if (start > 0u) { value = z[out + column] * keep; }
+      var at = earlierStart + start * stride + 2u * model + column;
+      for (var j = 0u; j < early; j++) {
+        value += weights[j] * prefix[at];
+        at += stride;
+      }
+      at = ownStart + (max(start, params.length) - params.length) * stride + 2u * model + column;
+      for (var j = early; j < count; j++) {
+        value += weights[j] * qkv[at];
+        at += stride;
+      }
+      if (start + count == seen) { value /= total; }
+      z[out + column] = value;
+    }
+    workgroupBarrier(); // the next block overwrites the weights
+  }
+}
