@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { AdapterError } from '../errors.ts';
 import { measureCeilings, type AdapterFacts, type Ceilings, type Gpu, type GpuLimits } from '../gpu/index.ts';
-import { selfTest, type Check } from '../model/selftest.ts';
+import { selfTest, type Check } from '../model/index.ts';
 import { packageRoot } from '../node-adapter.mjs';
 import { openGpu } from '../node.ts';
 import { printJson } from './terminal.ts';
