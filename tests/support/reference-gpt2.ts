@@ -40,7 +40,7 @@ export function referenceRun(weights: ReferenceWeights, config: ReferenceConfig,
   }
   hook('hook_embed', [T, D], embedded);
   hook('hook_pos_embed', [T, D], positions);
-  let x = embedded.map((value, i) => value + positions[i]!);
+  let x: Float64Array = embedded.map((value, i) => value + positions[i]!);
 
   const norm = (prefix: string, name: string): Float64Array => {
     const scale = new Float64Array(T);
