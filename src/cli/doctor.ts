@@ -26,11 +26,8 @@ export interface Diagnosis {
 
 declare const DIFFRACT_VERSION: string;
 
-const ENGINE_FEATURES: Record<string, string> = {
-  'shader-f16': 'weights are kept as float32 instead of float16: same results, more memory',
-  subgroups: 'reductions use workgroup memory instead: same results, a little slower',
-  'timestamp-query': '`npm run bench` times with the wall clock instead of the device\'s',
-};
+/** Optional features that the engine asks a device for. */
+const ENGINE_FEATURES = ['shader-f16', 'subgroups', 'timestamp-query'];
 
 export function register(program: Command): void {
   program
@@ -82,7 +79,7 @@ function advise(gpu: Gpu, checks: readonly Check[]): string[] {
   }
   for (const c of failed) if (Number.isNaN(c.error)) advice.push(`${c.name} could not be tested: ${c.problem}`);
   if (gpu.software) advice.push('no GPU is used: results are right, but slow; with a GPU in this machine, install its Vulkan driver and unset DIFFRACT_ADAPTER');
-  for (const [feature, effect] of Object.entries(ENGINE_FEATURES)) if (!gpu.features.has(feature)) advice.push(`no ${feature}: ${effect}; nothing to do unless a newer driver has it`);
+  if (!gpu.features.has('timestamp-query')) advice.push('no timestamp-query: benchmarks time with the wall clock, so close other programs while they run');
   return advice;
 }
 
@@ -105,7 +102,7 @@ function format(d: Diagnosis): string {
   if (d.limits) {
     row('limits', `binding ${mib(d.limits.bindingBytes)}, buffer ${mib(d.limits.bufferBytes)}, ${d.limits.storageBuffers} storage buffers`);
     row('', `workgroup ${d.limits.workgroupInvocations} invocations, ${d.limits.workgroupBytes.toLocaleString('en')} bytes`);
-    row('features', Object.keys(ENGINE_FEATURES).map((f) => `${f} ${d.features.includes(f) ? 'yes' : 'no'}`).join(', '));
+    row('features', ENGINE_FEATURES.map((f) => `${f} ${d.features.includes(f) ? 'yes' : 'no'}`).join(', '));
   }
   if (d.ceilings) {
     row('measured', `copy ${d.ceilings.copyGBps.toFixed(1)} GB/s, multiply-add ${d.ceilings.gflops.toFixed(1)} GFLOP/s (${d.ceilings.source === 'wall' ? 'wall clock' : 'device timestamps'})`);

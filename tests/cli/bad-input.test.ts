@@ -18,8 +18,8 @@ test.after.each(({ folder }) => rmSync(folder, { recursive: true, force: true })
 /** Expects exit code 2 and exactly one line on stderr, an error that matches, and nothing on stdout. */
 async function refuses(args: readonly string[], message: RegExp): Promise<void> {
   const { code, stdout, stderr } = await cli(args);
-  assert.match(stderr, message);
-  assert.match(stderr, /^error: [^\n]+\n$/, `more than one line for ${args.join(' ')}`);
+  assert.match(stderr, message, `${args.join(' ')}: ${message} is not in: ${stderr}`);
+  assert.match(stderr, /^error: [^\n]+\n$/, `more than one line: ${stderr}`);
   assert.is(code, 2, stderr);
   assert.is(stdout, '');
 }
@@ -181,8 +181,8 @@ test('flags are missing, unknown or out of range', async ({ folder }) => {
 /** Commander's own errors point to --help in a second line. */
 async function usage(args: readonly string[], message: RegExp): Promise<void> {
   const { code, stdout, stderr } = await cli(args);
-  assert.match(stderr.split('\n')[0]!, message);
-  assert.match(stderr, /^error: [^\n]+\n(\n?\(see --help\)\n)?$/);
+  assert.match(stderr.split('\n')[0]!, message, `${args.join(' ')}: ${message} is not in: ${stderr}`);
+  assert.match(stderr, /^error: [^\n]+\n(\n?\(see --help\)\n)?$/, `more than one line: ${stderr}`);
   assert.is(code, 2);
   assert.is(stdout, '');
 }
