@@ -7,6 +7,7 @@
  * Counterfactuals change one attribute at a time: a site that carries two attributes can cancel itself when both change at once.
  * Sites that cannot matter are not run: queries and outputs of the last layer where no answer is read, and sites whose activation the
  * counterfactual does not change (tokens before the first changed one, or heads that do not look at it); their effect is 0.
+ * The others are run on a few prompts first, and on all of them if those few show at least half of what would select the site.
  */
 import type { Gpt2 } from '../model/index.ts';
 import { positionsOf, promptsPerRun } from '../task/activations.ts';
@@ -24,6 +25,10 @@ export const KINDS = ['q', 'k', 'v', 'z'] as const;
 const UNCHANGED = 1e-6;
 /** Patched runs recorded before the queue is drained. */
 const RUNS_IN_FLIGHT = 24;
+/** Prompts of the first look at every site. */
+const FIRST_LOOK = 8;
+/** Prompts in one patched run on a software driver, where a run pays for every position from its earliest patched one on: prompts of like length. */
+const SOFTWARE_BATCH = 8;
 
 /** Prompts and, for each attribute, the same prompts with that attribute changed. */
 export interface Contrast {
@@ -45,42 +50,85 @@ interface Row {
   position: string;
 }
 
-/** Effects of every site, strongest first; equal ones in the order of layer, head, kind and position. */
+/** A patch of one site from the counterfactual of one attribute. */
+interface Probe {
+  site: SiteAddress;
+  /** which of the rows holds the site's activations */
+  row: number;
+  attribute: string;
+}
+
+/** Effects of every site, strongest first; equal ones in the order of layer, kind, position and head. Prompts should be sorted by length. */
 export async function rankSites(model: Gpt2, contrast: Contrast, options: DiscoverOptions): Promise<SiteRow[]> {
-  const { heads } = model.config;
-  const positions = Object.keys(contrast.prompts.positions);
+  const { layers } = model.config;
+  const { prompts } = contrast;
   const rows: Row[] = [];
-  for (let layer = 0; layer < model.config.layers; layer++) {
-    for (const kind of KINDS) for (const position of positions) rows.push({ kind, layer, position });
+  for (let layer = 0; layer < layers; layer++) {
+    for (const kind of KINDS) for (const position of Object.keys(prompts.positions)) rows.push({ kind, layer, position });
   }
-  const attributes = [...contrast.counterfactuals.keys()];
-  const tally = new Tally(model.gpu, contrast.prompts.count);
-  const longest = contrast.prompts.tokens.reduce((most, tokens) => Math.max(most, tokens.length), 0);
-  const chunks = chunksByLength(contrast.prompts, promptsPerRun(model, longest), Infinity);
+  // the few prompts are neighbours in length, so that runs can start late
+  const middle = Math.max(0, Math.floor((prompts.count - FIRST_LOOK) / 2));
+  const few = part(contrast, middle, Math.min(prompts.count, middle + FIRST_LOOK));
+  const first = await measure(model, few, rows, () => true, { ...options, onProgress: (done, total) => options.onProgress?.(done, 2 * total) });
+  const strength = new Map<string, number>();
+  for (const [name, { effect }] of first) strength.set(siteOf(name), Math.max(strength.get(siteOf(name)) ?? 0, effect));
+  const again = await measure(model, contrast, rows, ({ site }) => strength.get(formatSite(site))! >= options.threshold / 2, {
+    ...options, onProgress: (done, total) => options.onProgress?.(total + done, 2 * total),
+  });
+  return ranking(model, rows, [...contrast.counterfactuals.keys()], { few: first, all: again }, { few: few.prompts.count, all: prompts.count }, options.threshold);
+}
+
+type Effects = Map<string, { effect: number; signed: number }>;
+const probeName = (site: string, attribute: string): string => `${site}|${attribute}`;
+const siteOf = (name: string): string => name.slice(0, name.indexOf('|'));
+
+function ranking(
+  model: Gpt2, rows: readonly Row[], attributes: readonly string[], measured: { few: Effects; all: Effects }, prompts: { few: number; all: number }, threshold: number,
+): SiteRow[] {
+  const ranked = rows.flatMap(({ kind, layer, position }) => Array.from({ length: model.config.heads }, (_, head): SiteRow => {
+    const site = formatSite({ kind, layer, head, position });
+    const known = attributes.some((attribute) => measured.all.has(probeName(site, attribute))) ? 'all' : 'few';
+    const byAttribute = Object.fromEntries(attributes.map((attribute) => [attribute, measured[known].get(probeName(site, attribute)) ?? { effect: 0, signed: 0 }]));
+    const effect = Math.max(...Object.values(byAttribute).map((value) => value.effect));
+    return { site, kind, layer, head, position, effect, byAttribute, prompts: prompts[known], selected: known === 'all' && effect >= threshold };
+  }));
+  const order = ranked.map((_, i) => i).sort((a, b) => ranked[b]!.effect! - ranked[a]!.effect! || a - b);
+  return order.map((i) => ranked[i]!);
+}
+
+function part({ prompts, counterfactuals }: Contrast, start: number, end: number): Contrast {
+  return { prompts: prompts.slice(start, end), counterfactuals: new Map([...counterfactuals].map(([name, changed]) => [name, changed.slice(start, end)])) };
+}
+
+/** Effects of the wanted probes, by probeName, over all prompts of a contrast. */
+async function measure(model: Gpt2, contrast: Contrast, rows: readonly Row[], wanted: (probe: Probe) => boolean, options: DiscoverOptions): Promise<Effects> {
+  const { prompts } = contrast;
+  const tally = new Tally(model.gpu, prompts.count);
+  const longest = prompts.tokens.reduce((most, tokens) => Math.max(most, tokens.length), 0);
+  const most = promptsPerRun(model, longest);
+  const chunks = chunksByLength(prompts, model.gpu.software ? Math.min(SOFTWARE_BATCH, most) : most, Infinity);
+  const names = new Set<string>();
   try {
     for (const [index, [start, end]] of chunks.entries()) {
-      const part = { prompts: contrast.prompts.slice(start, end), counterfactuals: new Map([...contrast.counterfactuals].map(([name, p]) => [name, p.slice(start, end)])) };
-      await measureChunk(model, part, rows, tally, start, {
-        ...options, onProgress: (done, total) => options.onProgress?.(index * total + done, chunks.length * total),
+      const done = await measureChunk(model, part(contrast, start, end), rows, wanted, tally, start, {
+        ...options, onProgress: (share, total) => options.onProgress?.((index + share / total) / chunks.length, 1),
       });
+      for (const name of done) names.add(name);
     }
     const measured = await tally.read();
     const clean = measured.get('clean');
-    const ranked = rows.flatMap(({ kind, layer, position }) => Array.from({ length: heads }, (_, head): SiteRow => {
-      const site = formatSite({ kind, layer, head, position });
-      const byAttribute: SiteRow['byAttribute'] = {};
-      for (const attribute of attributes) {
-        const name = `${site}|${attribute}`;
-        byAttribute[attribute] = measured.has(name) ? effectOf(measured.get(name), clean) : { effect: 0, signed: 0 };
-      }
-      const effect = Math.max(...Object.values(byAttribute).map((value) => value.effect));
-      return { site, kind, layer, head, position, effect, byAttribute, selected: effect >= options.threshold };
-    }));
-    const order = ranked.map((_, i) => i).sort((a, b) => ranked[b]!.effect! - ranked[a]!.effect! || a - b);
-    return order.map((i) => ranked[i]!);
+    // a probe that no batch of prompts needed leaves zeros, not logit differences: batches that skipped it count as unchanged
+    return new Map([...names].map((name) => [name, effectOf(filled(measured.get(name), measured.get(ranName(name)), clean), clean)]));
   } finally {
     tally.dispose();
   }
+}
+
+/** Marks the prompts whose batch ran a probe. */
+const ranName = (name: string): string => `ran ${name}`;
+
+function filled(values: ArrayLike<number>, ran: ArrayLike<number>, clean: ArrayLike<number>): Float32Array {
+  return Float32Array.from({ length: clean.length }, (_, i) => (ran[i] ? values[i]! : clean[i]!));
 }
 
 /** Mean |change| and mean change of the logit difference, as shares of the mean clean one. */
@@ -90,34 +138,44 @@ export function effectOf(patched: ArrayLike<number>, clean: ArrayLike<number>): 
   return { effect: meanAbsoluteDifference(patched, clean) / scale, signed: (mean(patched) - mean(clean)) / scale };
 }
 
-async function measureChunk(model: Gpt2, { prompts, counterfactuals }: Contrast, rows: readonly Row[], tally: Tally, start: number, options: DiscoverOptions): Promise<void> {
+/** Runs the wanted probes on one batch of prompts. Returns the names of those that were run. */
+async function measureChunk(
+  model: Gpt2, { prompts, counterfactuals }: Contrast, rows: readonly Row[], wanted: (probe: Probe) => boolean, tally: Tally, start: number, options: DiscoverOptions,
+): Promise<string[]> {
   const { gpu } = model;
   const clean = new PatchedPrompts(model, prompts, []);
-  tally.put('clean', start, clean.clean.logitDiff);
+  const ones = Tensor.from(gpu, new Float32Array(prompts.count).fill(1), [prompts.count]);
   const own = capture(model, prompts, rows);
+  const names: string[] = [];
+  tally.put('clean', start, clean.clean.logitDiff);
   try {
-    let runs = 0;
     for (const [attributeIndex, [attribute, counterfactual]] of [...counterfactuals].entries()) {
       const other = capture(model, counterfactual, rows);
       try {
-        const sites = await changedSites(model, prompts, rows, own, other);
-        for (const [index, { site, row }] of sites.entries()) {
+        const probes = (await changedSites(model, prompts, rows, own, other)).map((changed) => ({ ...changed, attribute })).filter(wanted);
+        for (const [index, { site, row }] of probes.entries()) {
+          const name = probeName(formatSite(site), attribute);
           gpu.scope(() => {
             const values = headOf(other[row]!, site.head, model.config.headWidth);
-            tally.put(`${formatSite(site)}|${attribute}`, start, clean.patched([{ site, values }]).logitDiff);
+            tally.put(name, start, clean.patched([{ site, values }]).logitDiff);
+            tally.put(ranName(name), start, ones);
           });
-          if (++runs % RUNS_IN_FLIGHT === 0) await gpu.idle();
-          options.signal?.throwIfAborted();
-          options.onProgress?.(attributeIndex * sites.length + index + 1, counterfactuals.size * sites.length);
+          names.push(name);
+          if (names.length % RUNS_IN_FLIGHT === 0) {
+            await gpu.idle();
+            options.signal?.throwIfAborted();
+            options.onProgress?.(attributeIndex + (index + 1) / probes.length, counterfactuals.size);
+          }
         }
       } finally {
         for (const tensor of other) tensor.dispose();
       }
     }
   } finally {
-    for (const tensor of own) tensor.dispose();
+    for (const tensor of [...own, ones]) tensor.dispose();
     clean.dispose();
   }
+  return names;
 }
 
 /** Activations of all heads of each row: [prompts, heads * headWidth] each. */

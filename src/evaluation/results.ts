@@ -57,6 +57,7 @@ const siteRow = z.object({
     effect: z.number().describe('mean |change| / mean clean logit difference, counterfactual in this attribute alone'),
     signed: z.number().describe('mean change / mean clean logit difference; negative when the patch hurts the answer'),
   })),
+  prompts: count.describe('prompts that the effect was measured on: few where a first look found little; 0 when not measured'),
   selected: z.boolean(),
 });
 

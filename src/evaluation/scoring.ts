@@ -21,8 +21,11 @@ export interface Scoring {
 
 type Progress = (done: number, total: number) => void;
 
-/** A batch ends where prompts get longer once it has this many: the runs of a batch start at its earliest patched position. */
-const ENOUGH = 24;
+/**
+ * A batch ends where prompts get longer once it has this many: the runs of a batch start at its earliest patched position. Positions are what a
+ * software driver pays for; a GPU pays for runs.
+ */
+const ENOUGH = { software: 24, hardware: 256 };
 
 /** Runs every intervention of both tests on all prompts and reads the numbers back once. */
 export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, choice: Choice, progress: Progress): Promise<Measurements> {
@@ -30,7 +33,7 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
   const { gpu } = model;
   const tally = new Tally(gpu, prompts.count);
   const sites = sitesOf(sections);
-  const chunks = chunksByLength(prompts, scoring.batch, ENOUGH);
+  const chunks = chunksByLength(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware);
   const parts = chunks.length * (sections.length + edits.size);
   try {
     let done = 0;
@@ -74,7 +77,7 @@ export async function selectionDistances(scoring: Scoring, { prompts, counterfac
   const { model, catalogue, sections, edits, ks } = scoring;
   const { gpu } = model;
   const tally = new Tally(gpu, prompts.count);
-  const chunks = chunksByLength(prompts, scoring.batch, ENOUGH);
+  const chunks = chunksByLength(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware);
   try {
     let done = 0;
     for (const [start, end] of chunks) {

@@ -58,5 +58,5 @@ export function givenSections(given: readonly CrossSection[], origin: 'published
   const attributes = Object.keys(task.evaluation(1, 0).attributes);
   const sections = given.map((section): EditedSection => ({ ...section, origin, effects: {}, edits: section.edits ?? attributes.map((name) => [name]) }));
   const sites = [...new Map(sections.flatMap((section) => section.sites).map((site) => [formatSite(site), site])).values()];
-  return { ranking: sites.map((site) => ({ site: formatSite(site), ...site, effect: null, byAttribute: {}, selected: true })), sections };
+  return { ranking: sites.map((site) => ({ site: formatSite(site), ...site, effect: null, byAttribute: {}, prompts: 0, selected: true })), sections };
 }

@@ -13,7 +13,7 @@ function small(): Results {
       name: 'ioi', prompts: 2, selectionPrompts: 1, trainPrompts: 3, interpretabilityPrompts: 3, attributes: [{ name: 'S', values: 2 }], positions: ['end'],
       lexicon: {}, exampleText: 'x', accuracy: 1, logitDiff: { mean: 3, deviation: 1, positive: 1 },
     },
-    sites: [{ site: 'z@L0H0@end', kind: 'z', layer: 0, head: 0, position: 'end', effect: 0.5, byAttribute: { S: { effect: 0.5, signed: -0.5 } }, selected: true }],
+    sites: [{ site: 'z@L0H0@end', kind: 'z', layer: 0, head: 0, position: 'end', effect: 0.5, byAttribute: { S: { effect: 0.5, signed: -0.5 } }, prompts: 8, selected: true }],
     crossSections: [{ name: 'a', origin: 'discovered', sites: ['z@L0H0@end'], edits: [['S']], effects: { S: 0.5 } }],
     dictionaries: [],
     tests: {

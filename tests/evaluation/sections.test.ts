@@ -11,7 +11,7 @@ const test = suite('cross-sections from a ranking');
 
 function ranking(effects: Record<string, number>, threshold: number): SiteRow[] {
   return Object.entries(effects).sort(([, a], [, b]) => b - a).map(([site, effect]) => ({
-    site, ...parseSite(site), effect, byAttribute: { S: { effect, signed: -effect } }, selected: effect >= threshold,
+    site, ...parseSite(site), effect, byAttribute: { S: { effect, signed: -effect } }, prompts: 8, selected: effect >= threshold,
   }));
 }
 

@@ -21,6 +21,7 @@ function siteRows(layers: number, heads: number): Results['sites'] {
     const effect = noise(k, layer, head, p) ** 30;
     return {
       site: `${kind}@L${layer}H${head}@${position}`, kind, layer, head, position, effect, selected: effect >= 0.1,
+      prompts: 32,
       byAttribute: { IO: { effect, signed: -effect }, S: { effect: effect / 2, signed: effect / 2 }, Pos: { effect: effect / 3, signed: -effect / 3 } },
     };
   }))));
