@@ -81,7 +81,7 @@ export function referenceRun(weights: ReferenceWeights, config: ReferenceConfig,
     }
     hook(`${at}.attn.hook_pattern`, [heads, T, T], pattern);
     const z = new Float64Array(T * D);
-    for (let h = 0; h < heads; h++) for (let i = 0; i < T; i++) for (let j = 0; j <= i; j++) {
+    for (let h = 0; h < heads; h++) for (let i = 0; i < T; i++) for (let j = 0; j < T; j++) {
       for (let c = 0; c < d; c++) z[i * D + h * d + c] = z[i * D + h * d + c]! + pattern[(h * T + i) * T + j]! * v[j * D + h * d + c]!;
     }
     hook(`${at}.attn.hook_z`, [T, heads, d], z);
