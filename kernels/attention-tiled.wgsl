@@ -13,7 +13,8 @@
 const WORKGROUP: u32 = 64u;
 const HEAD_WIDTH: u32 = 64u;
 const TILE: u32 = 16u;
-const VECTORS: u32 = (HEAD_WIDTH + 3u) / 4u; // vec4 a row; columns past the head are zeros
+const VECTORS: u32 = (HEAD_WIDTH + 3u) / 4u; // vec4 a row
+const HALF: u32 = TILE * VECTORS;
 const MASKED: f32 = -1e30; // finite, because WGSL may assume that infinities do not occur
 
 struct Params { queries: u32, heads: u32, length: u32, capacity: u32, groups: u32, scale: f32, }
@@ -22,27 +23,25 @@ struct Params { queries: u32, heads: u32, length: u32, capacity: u32, groups: u3
 @group(0) @binding(1) var<storage, read> prefix: array<f32>;
 @group(0) @binding(2) var<storage, read_write> z: array<f32>;
 
-var<workgroup> keys: array<vec4f, TILE * VECTORS>;
-var<workgroup> values: array<vec4f, TILE * VECTORS>;
+var<workgroup> tile: array<vec4f, 2u * HALF>; // keys [TILE, VECTORS], then values
 var<workgroup> scores: array<f32, TILE * WORKGROUP>; // each thread its own column
 
+// Four columns from `column` of the row at `row`. Past the head they repeat its last one: in keys they meet zeros of the query, in
+// values they go to columns that are not written.
+fn columnsFrom(row: u32, column: u32) -> vec4u {
+  return vec4u(row) + min(vec4u(column) + vec4u(0u, 1u, 2u, 3u), vec4u(HEAD_WIDTH - 1u));
+}
 fn own4(row: u32, column: u32) -> vec4f {
-  let at = row + column;
-  if (HEAD_WIDTH % 4u == 0u) { return vec4f(qkv[at], qkv[at + 1u], qkv[at + 2u], qkv[at + 3u]); }
-  var four = vec4f(qkv[at], 0.0, 0.0, 0.0);
-  if (column + 1u < HEAD_WIDTH) { four.y = qkv[at + 1u]; }
-  if (column + 2u < HEAD_WIDTH) { four.z = qkv[at + 2u]; }
-  if (column + 3u < HEAD_WIDTH) { four.w = qkv[at + 3u]; }
-  return four;
+  let at = columnsFrom(row, column);
+  return vec4f(qkv[at.x], qkv[at.y], qkv[at.z], qkv[at.w]);
 }
 fn earlier4(row: u32, column: u32) -> vec4f {
-  let at = row + column;
-  if (HEAD_WIDTH % 4u == 0u) { return vec4f(prefix[at], prefix[at + 1u], prefix[at + 2u], prefix[at + 3u]); }
-  var four = vec4f(prefix[at], 0.0, 0.0, 0.0);
-  if (column + 1u < HEAD_WIDTH) { four.y = prefix[at + 1u]; }
-  if (column + 2u < HEAD_WIDTH) { four.z = prefix[at + 2u]; }
-  if (column + 3u < HEAD_WIDTH) { four.w = prefix[at + 3u]; }
-  return four;
+  let at = columnsFrom(row, column);
+  return vec4f(prefix[at.x], prefix[at.y], prefix[at.z], prefix[at.w]);
+}
+fn query4(row: u32, column: u32) -> vec4f {
+  let inside = vec4u(column) + vec4u(0u, 1u, 2u, 3u) < vec4u(HEAD_WIDTH);
+  return select(vec4f(), own4(row, column), inside);
 }
 fn put(row: u32, column: u32, four: vec4f) {
   z[row + column] = four.x;
@@ -70,65 +69,59 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var q8 = vec4f(); var q9 = vec4f(); var q10 = vec4f(); var q11 = vec4f(); var q12 = vec4f(); var q13 = vec4f(); var q14 = vec4f(); var q15 = vec4f();
   var a0 = vec4f(); var a1 = vec4f(); var a2 = vec4f(); var a3 = vec4f(); var a4 = vec4f(); var a5 = vec4f(); var a6 = vec4f(); var a7 = vec4f();
   var a8 = vec4f(); var a9 = vec4f(); var a10 = vec4f(); var a11 = vec4f(); var a12 = vec4f(); var a13 = vec4f(); var a14 = vec4f(); var a15 = vec4f();
-  q0 = own4(row, 0u);
-  if (HEAD_WIDTH > 4u) { q1 = own4(row, 4u); }
-  if (HEAD_WIDTH > 8u) { q2 = own4(row, 8u); }
-  if (HEAD_WIDTH > 12u) { q3 = own4(row, 12u); }
-  if (HEAD_WIDTH > 16u) { q4 = own4(row, 16u); }
-  if (HEAD_WIDTH > 20u) { q5 = own4(row, 20u); }
-  if (HEAD_WIDTH > 24u) { q6 = own4(row, 24u); }
-  if (HEAD_WIDTH > 28u) { q7 = own4(row, 28u); }
-  if (HEAD_WIDTH > 32u) { q8 = own4(row, 32u); }
-  if (HEAD_WIDTH > 36u) { q9 = own4(row, 36u); }
-  if (HEAD_WIDTH > 40u) { q10 = own4(row, 40u); }
-  if (HEAD_WIDTH > 44u) { q11 = own4(row, 44u); }
-  if (HEAD_WIDTH > 48u) { q12 = own4(row, 48u); }
-  if (HEAD_WIDTH > 52u) { q13 = own4(row, 52u); }
-  if (HEAD_WIDTH > 56u) { q14 = own4(row, 56u); }
-  if (HEAD_WIDTH > 60u) { q15 = own4(row, 60u); }
+  q0 = query4(row, 0u);
+  if (HEAD_WIDTH > 4u) { q1 = query4(row, 4u); }
+  if (HEAD_WIDTH > 8u) { q2 = query4(row, 8u); }
+  if (HEAD_WIDTH > 12u) { q3 = query4(row, 12u); }
+  if (HEAD_WIDTH > 16u) { q4 = query4(row, 16u); }
+  if (HEAD_WIDTH > 20u) { q5 = query4(row, 20u); }
+  if (HEAD_WIDTH > 24u) { q6 = query4(row, 24u); }
+  if (HEAD_WIDTH > 28u) { q7 = query4(row, 28u); }
+  if (HEAD_WIDTH > 32u) { q8 = query4(row, 32u); }
+  if (HEAD_WIDTH > 36u) { q9 = query4(row, 36u); }
+  if (HEAD_WIDTH > 40u) { q10 = query4(row, 40u); }
+  if (HEAD_WIDTH > 44u) { q11 = query4(row, 44u); }
+  if (HEAD_WIDTH > 48u) { q12 = query4(row, 48u); }
+  if (HEAD_WIDTH > 52u) { q13 = query4(row, 52u); }
+  if (HEAD_WIDTH > 56u) { q14 = query4(row, 56u); }
+  if (HEAD_WIDTH > 60u) { q15 = query4(row, 60u); }
   var top = MASKED;
   var total = 0.0;
   let seen = params.length + query + 1u; // keys that this query sees
   let end = params.length + min(first + WORKGROUP, params.queries); // keys that any query of the workgroup sees
   for (var start = 0u; start < end; start += TILE) {
     workgroupBarrier();
-    for (var e = local.x; e < TILE * VECTORS; e += WORKGROUP) {
-      let key = start + e / VECTORS;
+    for (var e = local.x; e < 2u * HALF; e += WORKGROUP) {
+      let part = select(2u, 1u, e < HALF) * model; // keys, then values
+      let key = start + e % HALF / VECTORS;
       let column = e % VECTORS * 4u;
-      var k = vec4f();
-      var v = vec4f();
       if (key < params.length) {
-        let at = earlierStart + key * stride + model;
-        k = earlier4(at, column);
-        v = earlier4(at + model, column);
+        tile[e] = earlier4(earlierStart + key * stride + part, column);
       } else if (key < end) {
-        let at = ownStart + (key - params.length) * stride + model;
-        k = own4(at, column);
-        v = own4(at + model, column);
+        tile[e] = own4(ownStart + (key - params.length) * stride + part, column);
       }
-      keys[e] = k;
-      values[e] = v;
     }
     workgroupBarrier();
+    let count = min(TILE, end - start); // not a constant, so that drivers do not unroll these loops
     var next = top;
-    for (var j = 0u; j < TILE; j++) {
+    for (var j = 0u; j < count; j++) {
       let at = j * VECTORS;
-      var s = dot(q0, keys[at]);
-      if (HEAD_WIDTH > 4u) { s += dot(q1, keys[at + 1u]); }
-      if (HEAD_WIDTH > 8u) { s += dot(q2, keys[at + 2u]); }
-      if (HEAD_WIDTH > 12u) { s += dot(q3, keys[at + 3u]); }
-      if (HEAD_WIDTH > 16u) { s += dot(q4, keys[at + 4u]); }
-      if (HEAD_WIDTH > 20u) { s += dot(q5, keys[at + 5u]); }
-      if (HEAD_WIDTH > 24u) { s += dot(q6, keys[at + 6u]); }
-      if (HEAD_WIDTH > 28u) { s += dot(q7, keys[at + 7u]); }
-      if (HEAD_WIDTH > 32u) { s += dot(q8, keys[at + 8u]); }
-      if (HEAD_WIDTH > 36u) { s += dot(q9, keys[at + 9u]); }
-      if (HEAD_WIDTH > 40u) { s += dot(q10, keys[at + 10u]); }
-      if (HEAD_WIDTH > 44u) { s += dot(q11, keys[at + 11u]); }
-      if (HEAD_WIDTH > 48u) { s += dot(q12, keys[at + 12u]); }
-      if (HEAD_WIDTH > 52u) { s += dot(q13, keys[at + 13u]); }
-      if (HEAD_WIDTH > 56u) { s += dot(q14, keys[at + 14u]); }
-      if (HEAD_WIDTH > 60u) { s += dot(q15, keys[at + 15u]); }
+      var s = dot(q0, tile[at]);
+      if (HEAD_WIDTH > 4u) { s += dot(q1, tile[at + 1u]); }
+      if (HEAD_WIDTH > 8u) { s += dot(q2, tile[at + 2u]); }
+      if (HEAD_WIDTH > 12u) { s += dot(q3, tile[at + 3u]); }
+      if (HEAD_WIDTH > 16u) { s += dot(q4, tile[at + 4u]); }
+      if (HEAD_WIDTH > 20u) { s += dot(q5, tile[at + 5u]); }
+      if (HEAD_WIDTH > 24u) { s += dot(q6, tile[at + 6u]); }
+      if (HEAD_WIDTH > 28u) { s += dot(q7, tile[at + 7u]); }
+      if (HEAD_WIDTH > 32u) { s += dot(q8, tile[at + 8u]); }
+      if (HEAD_WIDTH > 36u) { s += dot(q9, tile[at + 9u]); }
+      if (HEAD_WIDTH > 40u) { s += dot(q10, tile[at + 10u]); }
+      if (HEAD_WIDTH > 44u) { s += dot(q11, tile[at + 11u]); }
+      if (HEAD_WIDTH > 48u) { s += dot(q12, tile[at + 12u]); }
+      if (HEAD_WIDTH > 52u) { s += dot(q13, tile[at + 13u]); }
+      if (HEAD_WIDTH > 56u) { s += dot(q14, tile[at + 14u]); }
+      if (HEAD_WIDTH > 60u) { s += dot(q15, tile[at + 15u]); }
       s = select(MASKED, s * params.scale, start + j < seen);
       scores[j * WORKGROUP + local.x] = s;
       next = max(next, s);
@@ -152,26 +145,26 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (HEAD_WIDTH > 52u) { a13 *= keep; }
     if (HEAD_WIDTH > 56u) { a14 *= keep; }
     if (HEAD_WIDTH > 60u) { a15 *= keep; }
-    for (var j = 0u; j < TILE; j++) {
+    for (var j = 0u; j < count; j++) {
       let p = exp(scores[j * WORKGROUP + local.x] - top);
       total += p;
       let at = j * VECTORS;
-      a0 += p * values[at];
-      if (HEAD_WIDTH > 4u) { a1 += p * values[at + 1u]; }
-      if (HEAD_WIDTH > 8u) { a2 += p * values[at + 2u]; }
-      if (HEAD_WIDTH > 12u) { a3 += p * values[at + 3u]; }
-      if (HEAD_WIDTH > 16u) { a4 += p * values[at + 4u]; }
-      if (HEAD_WIDTH > 20u) { a5 += p * values[at + 5u]; }
-      if (HEAD_WIDTH > 24u) { a6 += p * values[at + 6u]; }
-      if (HEAD_WIDTH > 28u) { a7 += p * values[at + 7u]; }
-      if (HEAD_WIDTH > 32u) { a8 += p * values[at + 8u]; }
-      if (HEAD_WIDTH > 36u) { a9 += p * values[at + 9u]; }
-      if (HEAD_WIDTH > 40u) { a10 += p * values[at + 10u]; }
-      if (HEAD_WIDTH > 44u) { a11 += p * values[at + 11u]; }
-      if (HEAD_WIDTH > 48u) { a12 += p * values[at + 12u]; }
-      if (HEAD_WIDTH > 52u) { a13 += p * values[at + 13u]; }
-      if (HEAD_WIDTH > 56u) { a14 += p * values[at + 14u]; }
-      if (HEAD_WIDTH > 60u) { a15 += p * values[at + 15u]; }
+      a0 += p * tile[HALF + at];
+      if (HEAD_WIDTH > 4u) { a1 += p * tile[HALF + at + 1u]; }
+      if (HEAD_WIDTH > 8u) { a2 += p * tile[HALF + at + 2u]; }
+      if (HEAD_WIDTH > 12u) { a3 += p * tile[HALF + at + 3u]; }
+      if (HEAD_WIDTH > 16u) { a4 += p * tile[HALF + at + 4u]; }
+      if (HEAD_WIDTH > 20u) { a5 += p * tile[HALF + at + 5u]; }
+      if (HEAD_WIDTH > 24u) { a6 += p * tile[HALF + at + 6u]; }
+      if (HEAD_WIDTH > 28u) { a7 += p * tile[HALF + at + 7u]; }
+      if (HEAD_WIDTH > 32u) { a8 += p * tile[HALF + at + 8u]; }
+      if (HEAD_WIDTH > 36u) { a9 += p * tile[HALF + at + 9u]; }
+      if (HEAD_WIDTH > 40u) { a10 += p * tile[HALF + at + 10u]; }
+      if (HEAD_WIDTH > 44u) { a11 += p * tile[HALF + at + 11u]; }
+      if (HEAD_WIDTH > 48u) { a12 += p * tile[HALF + at + 12u]; }
+      if (HEAD_WIDTH > 52u) { a13 += p * tile[HALF + at + 13u]; }
+      if (HEAD_WIDTH > 56u) { a14 += p * tile[HALF + at + 14u]; }
+      if (HEAD_WIDTH > 60u) { a15 += p * tile[HALF + at + 15u]; }
     }
   }
   if (first + local.x >= params.queries) { return; }
