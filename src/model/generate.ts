@@ -26,9 +26,10 @@ export async function generate(model: ForwardModel, prompt: readonly number[], o
   const { count, temperature = 0, seed = 0, onToken } = options;
   if (!Number.isInteger(count) || count < 0) throw new UsageError(`the number of tokens to generate must be a whole number, not ${count}`);
   if (!(temperature >= 0) || !Number.isFinite(temperature)) throw new UsageError(`the temperature must be 0 or more, not ${temperature}`);
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new UsageError(`the seed must be a whole number, not ${seed}`);
   const { config, gpu } = model;
   let next: readonly number[] = [...readBatch([prompt], config).padded!];
-  const random = xoroshiro128plus(seed);
+  const random = xoroshiro128plus(stirred(seed));
   // The last token needs no place of its own: nothing is computed from it.
   const capacity = Math.min(config.context, prompt.length + count);
   const cache = Array.from({ length: config.layers }, () => gpu.keep(Tensor.empty(gpu, [1, capacity, 3 * config.width])));
@@ -84,4 +85,12 @@ async function choose(logits: Tensor, temperature: number, uniform: () => number
     if (target < sum) return id;
   }
   return weights.length - 1;
+}
+
+/** A seed stirred by MurmurHash3's finaliser: the generator's first numbers for neighbouring seeds are alike otherwise. */
+function stirred(seed: number): number {
+  let h = (seed ^ Math.imul(Math.floor(seed / 2 ** 32) + 1, 0x9e3779b1)) | 0;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return h ^ (h >>> 16);
 }
