@@ -74,10 +74,11 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
 
 /** Distances that the edits of every SAE leave to the counterfactual activations, on prompts kept for choosing. */
 export async function selectionDistances(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, progress: Progress): Promise<Measurements> {
-  const { model, catalogue, sections, edits, ks } = scoring;
+  const { model, catalogue, edits, ks } = scoring;
   const { gpu } = model;
+  const sections = scoring.sections.filter((section) => catalogue.variantsFor(section).length > 0);
   const tally = new Tally(gpu, prompts.count);
-  const chunks = chunksByLength(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware);
+  const chunks = sections.length > 0 ? chunksByLength(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware) : [];
   try {
     let done = 0;
     for (const [start, end] of chunks) {
