@@ -83,8 +83,12 @@ function outputFor(operation: string, x: Tensor, out?: Tensor): Tensor {
 /** scale · x + shift. */
 export function affine(x: Tensor, scale: number, shift = 0, { out: target }: OutOption = {}): Tensor {
   const out = outputFor('affine', x, target);
-  if (out.storage !== x.storage) return unary(x, out, 0, scale, shift);
-  if (out.byteOffset !== x.byteOffset) x.gpu.copy(x, out, x.byteLength);
+  if (out.storage !== x.storage || out.byteOffset !== x.byteOffset) {
+    const source = out.storage === x.storage ? x.clone() : x;
+    unary(source, out, 0, scale, shift);
+    if (source !== x) source.dispose();
+    return out;
+  }
   for (const window of rowWindows(x.gpu, x.size, [4])) {
     x.gpu.dispatch({
       kernel: affineInPlaceKernel, params: { size: window.count, scale, shift },

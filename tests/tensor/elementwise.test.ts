@@ -51,6 +51,8 @@ test('views of one buffer do not disturb each other', async () => {
     add(t.rows(0, 1), t.rows(1, 1), { out: t.rows(3, 1) });
     const sum = Array.from({ length: 64 }, (_, i) => Math.fround(x[i]! + x[64 + i]!));
     assert.equal(Array.from(await t.read()), [...x.subarray(0, 192), ...sum]);
+    affine(t.rows(1, 1), 2, 0, { out: t.rows(2, 1) });
+    assert.equal(Array.from(await t.rows(2, 1).read()), Array.from(x.subarray(64, 128), (v) => 2 * v));
   });
 });
 

@@ -116,6 +116,9 @@ test('tables, indices and values beyond the binding limit are done in windows', 
   const values = random([300, 4], 2);
   scatterRows(t, at, Tensor.from(gpu, values, [300, 4]), { offset: 2, add: true });
   assert.equal(Array.from(await t.read()), scattered(x, 6, index, values, 2, true));
+  const columns = Array.from({ length: 500 }, (_, r) => r % 6);
+  const picked = await gatherElements(Tensor.from(gpu, x, [500, 6]), Tensor.from(gpu, columns, [500, 1], 'u32')).read();
+  assert.equal(Array.from(picked), columns.map((c, r) => x[r * 6 + c]));
   gpu.destroy();
 });
 
