@@ -21,6 +21,11 @@ export const CHOICES = ['auto', 'lavapipe', 'swiftshader'];
 export const OLDEST_MESA = 24;
 const SWIFTSHADER_FILES = ['libvk_swiftshader.so', 'libvulkan.so.1', 'vk_swiftshader_icd.json'];
 const DRIVER_FOLDERS = ['/etc/vulkan/icd.d', '/usr/local/share/vulkan/icd.d', '/usr/share/vulkan/icd.d'];
+/** Whatever else the loader searches for manifests of drivers. */
+const moreDriverFolders = () => [
+  process.env.XDG_CONFIG_HOME || join(homedir(), '.config'), process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'),
+  ...(process.env.XDG_CONFIG_DIRS || '/etc/xdg').split(':'), ...(process.env.XDG_DATA_DIRS || '').split(':').filter(Boolean),
+].map((folder) => join(folder, 'vulkan', 'icd.d'));
 // Where containers get NVIDIA's driver mounted; loaders do not look there by themselves.
 const EXTRA_DRIVERS = ['/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json'];
 const RTLD_NODELETE = 0x1000;
@@ -106,6 +111,11 @@ export function lavapipeManifests(folders = DRIVER_FOLDERS) {
   return folders.filter((f) => existsSync(f)).flatMap((f) => readdirSync(f).filter((n) => /^lvp_icd.*\.json$/.test(n)).sort().map((n) => join(f, n)));
 }
 
+/** Whether the loader would find any driver at all; asking it without one makes it complain on stderr. */
+function hasDrivers() {
+  return [...DRIVER_FOLDERS, ...moreDriverFolders()].some((f) => existsSync(f) && readdirSync(f).some((name) => name.endsWith('.json')));
+}
+
 function hasLoader(file, flags = 0) {
   try {
     process.dlopen({ exports: {} }, file, constants.dlopen.RTLD_NOW | constants.dlopen.RTLD_GLOBAL | flags);
@@ -171,6 +181,7 @@ export async function createInstance(create, flags = []) {
   if (process.env.VK_DRIVER_FILES || process.env.VK_ICD_FILENAMES) return create([...flags]);
   const extra = EXTRA_DRIVERS.filter((f) => existsSync(f));
   if (extra.length && !DRIVER_FOLDERS.some((f) => existsSync(join(f, 'nvidia_icd.json')))) process.env.VK_ADD_DRIVER_FILES ||= extra.join(':');
+  if (!process.env.VK_ADD_DRIVER_FILES && !hasDrivers() && useSwiftshader()) return create([...flags]);
   const own = create([...flags]);
   const adapter = await own.requestAdapter({ powerPreference: 'high-performance' });
   if (adapter && !isTooOld(adapter.info)) return own;
