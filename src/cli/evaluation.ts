@@ -13,7 +13,7 @@ import type { Gpu } from '../gpu/index.ts';
 import { Gpt2 } from '../model/index.ts';
 import { openGpu } from '../node.ts';
 import { renderReport } from '../report/index.ts';
-import { formatSite, grammarFor, gpt2SmallCrossSections, IoiTask, parseSite, type CrossSection, type SiteAddress } from '../task/index.ts';
+import { formatSite, gpt2SmallCrossSections, grammarFor, hookOf, IoiTask, parseSite, type CrossSection, type SiteAddress } from '../task/index.ts';
 import { progress } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
@@ -97,7 +97,9 @@ async function loadDictionary(gpu: Gpu, text: string, model: Gpt2): Promise<Load
   const source = openSource(path);
   const { metadata } = await readSaeConfig(source);
   const site = split ? parseSite(split[1]!) : siteOf(metadata, path);
-  const dictionary = await loadSae(gpu, source, { width: model.config.headWidth });
+  const dictionary = await loadSae(gpu, source, {
+    width: model.config.headWidth, hookName: hookOf(site), headIndex: site.head, position: site.position, modelHash: model.hash, weightProcessing: { ...model.processing },
+  });
   const l1 = metadata.l1_coefficient;
   const scale = metadata.activation_scale;
   const variant = 'vanilla';

@@ -15,7 +15,7 @@ import { list, note, printJson, progress, realNumber, wholeNumber } from './term
 
 interface Options {
   model: string; sites: string[]; l1: string[]; out: string; features: number; epochs: number; batch: number; lr: number; seed: number; prompts: number;
-  lexicon?: string; resume?: string; checkpointEvery: number; refactor?: boolean; json?: boolean;
+  lexicon?: string; resume?: string; checkpointEvery: number; json?: boolean;
 }
 
 const CHECKPOINT = 'checkpoint.safetensors';
@@ -35,7 +35,6 @@ export function register(program: Command): void {
     .option('--prompts <n>', 'prompts to take activations from', wholeNumber(2), 3000)
     .option('--seed <n>', 'seed of prompts, initial weights and the order of the data', wholeNumber(0), 0)
     .option('--lexicon <dir>', 'word lists for the prompts; by default the model\'s own ioi.json')
-    .option('--refactor', 'train in the basis of factored attention (evaluation.md §2.1): queries, keys, values and outputs by singular vectors')
     .option('--checkpoint-every <steps>', 'steps between checkpoints', wholeNumber(1), 500)
     .option('--resume <dir>', 'go on from the checkpoint in this directory')
     .option('--json', 'print the final figures as JSON')
@@ -53,14 +52,12 @@ async function train(options: Options): Promise<void> {
   const resume = options.resume === undefined ? undefined : await readCheckpointFile(options.resume);
 
   const gpu = await openGpu();
-  const source = openSource(options.model);
   const loading = progress('loading model');
-  const model = await Gpt2.load(gpu, source, {
-    processing: { refactorFactoredAttnMatrices: options.refactor ?? false },
-    onProgress: (done: number, total: number) => loading.update(done, total),
-  }).finally(() => loading.stop());
+  const model = await Gpt2.load(gpu, openSource(options.model), { onProgress: (done: number, total: number) => loading.update(done, total) }).finally(() => loading.stop());
   for (const site of sites) checkSite(site, model.config);
   const activations = await activationsOf(model, sites, options);
+  // What follows needs the activations only.
+  model.dispose();
   const jobs = sites.flatMap((site, i) => lambdas.map((l1): SaeJob => ({
     name: `vanilla ${formatSite(site)} λ=${l1}`, data: activations[i]!, l1, seed: options.seed, metadata: metadataOf(model, site, options),
   })));
@@ -97,7 +94,6 @@ async function train(options: Options): Promise<void> {
     bar.stop();
     process.off('SIGINT', onInterrupt);
     for (const tensor of activations) tensor.dispose();
-    model.dispose();
   }
 }
 

@@ -19,6 +19,8 @@ export interface ExpectedSite {
   /** Semantic position, e.g. `end`; checked if the dictionary names one. */
   position?: string;
   modelName?: string;
+  /** Fingerprint of the model's weights; checked if the dictionary has one. */
+  modelHash?: string;
   prependBos?: boolean;
   /** Checked if the dictionary says how the model's weights were processed. */
   weightProcessing?: Readonly<Record<string, boolean>>;
@@ -138,6 +140,7 @@ function checkSite(config: SaeFileConfig, expected: ExpectedSite, name: string):
     throw new ShapeError(`dictionary ${name}: takes activations of width ${config.dIn}, but its site ${expected.hookName ?? ''} has width ${expected.width}`.replace('  ', ' '));
   }
   differ('model', metadata.model_name, expected.modelName);
+  differ('a model with the weights', metadata['model_hash'], expected.modelHash);
   differ('prepend_bos', metadata.prepend_bos, expected.prependBos);
   const processing = metadata['weight_processing'];
   if (typeof processing !== 'object' || processing === null || !expected.weightProcessing) return;

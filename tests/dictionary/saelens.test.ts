@@ -108,7 +108,7 @@ async function failure(attempt: Promise<unknown>): Promise<Error> {
 
 test('a dictionary that does not belong to its site is refused', async () => {
   const wrong = async (expected: Parameters<typeof loadSae>[2], kind: typeof UsageError | typeof ShapeError, words: RegExp): Promise<void> => {
-    const error = await failure(loadSae(gpu, source({ ...current, metadata: { ...current.metadata, position: 'end', weight_processing: { foldLn: true } } }), expected));
+    const error = await failure(loadSae(gpu, source({ ...current, metadata: { ...current.metadata, position: 'end', model_hash: 'ab12', weight_processing: { foldLn: true } } }), expected));
     assert.ok(error instanceof kind && words.test(error.message), `${error.name}: ${error.message}`);
   };
   await wrong({ width: 64, hookName: 'blocks.9.attn.hook_z' }, ShapeError, /width 2.*hook_z has width 64/);
@@ -116,6 +116,7 @@ test('a dictionary that does not belong to its site is refused', async () => {
   await wrong({ headIndex: 7 }, UsageError, /head 6, not 7/);
   await wrong({ headIndex: null }, UsageError, /head 6, not null/);
   await wrong({ modelName: 'gpt2-medium' }, UsageError, /gpt2-small, not gpt2-medium/);
+  await wrong({ modelHash: 'cd34' }, UsageError, /weights ab12, not cd34/);
   await wrong({ position: 's2' }, UsageError, /position end, not s2/);
   await wrong({ prependBos: false }, UsageError, /prepend_bos true, not false/);
   await wrong({ weightProcessing: { foldLn: false } }, UsageError, /foldLn true, not false/);

@@ -26,9 +26,14 @@ async function bundleCli(): Promise<string> {
   return join(out, 'cli.js');
 }
 
+/** The bundled command line, for tests that start it themselves. */
+export function cliScript(): Promise<string> {
+  return (bundle ??= bundleCli());
+}
+
 /** Runs `diffract ARGS…` and waits for its end. Variables of `environment` that are undefined are unset. */
 export async function cli(args: readonly string[], environment: Record<string, string | undefined> = {}): Promise<Outcome> {
-  const script = await (bundle ??= bundleCli());
+  const script = await cliScript();
   const env = { ...process.env, ...environment };
   return new Promise((resolve) => {
     execFile(process.execPath, [script, ...args], { env, maxBuffer: 64 * 2 ** 20, timeout: 120_000 }, (error, stdout, stderr) => {

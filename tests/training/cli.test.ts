@@ -1,0 +1,83 @@
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { packageRoot } from '../../src/node-adapter.mjs';
+import { cli, cliScript } from '../support/cli.ts';
+
+const test = suite<{ folder: string }>('train command');
+test.before.each((context) => { context.folder = mkdtempSync(join(tmpdir(), 'diffract-train-')); });
+test.after.each(({ folder }) => rmSync(folder, { recursive: true, force: true }));
+
+const mini = join(packageRoot(), 'models', 'ioi-mini');
+const small = ['--sites', 'z@L0H3@end,v@L0H3@s2', '--l1', '0.5,2', '--features', '24', '--prompts', '64', '--batch', '16', '--checkpoint-every', '40'];
+
+/** Every file that a dictionary is made of, as bytes. */
+function dictionaries(out: string): Record<string, string> {
+  return Object.fromEntries(readdirSync(out).filter((name) => name.includes('@')).flatMap((name) =>
+    readdirSync(join(out, name)).map((file) => [`${name}/${file}`, readFileSync(join(out, name, file)).toString('base64')])));
+}
+
+test('trains, and goes on after Ctrl-C to the same bytes', async ({ folder }) => {
+  const [whole, cut] = [join(folder, 'whole'), join(folder, 'cut')];
+  const args = ['train', '--model', mini, ...small, '--epochs', '60'];
+  const { code, stdout, stderr } = await cli([...args, '--out', whole, '--json']);
+  assert.is(code, 0, stderr);
+  const report = JSON.parse(stdout);
+  assert.equal([report.finished, report.step, report.dictionaries.length], [true, 240, 4]);
+  const expected = dictionaries(whole);
+  assert.equal(Object.keys(expected).sort(), ['v@L0H3@s2_l1_0.5', 'v@L0H3@s2_l1_2', 'z@L0H3@end_l1_0.5', 'z@L0H3@end_l1_2'].flatMap((d) => [`${d}/cfg.json`, `${d}/sae_weights.safetensors`]));
+  const metrics = readFileSync(join(whole, 'metrics.jsonl'), 'utf8');
+  const records = metrics.trim().split('\n').map((line) => JSON.parse(line));
+  assert.is(records.length, 4 * 60);
+  for (const key of ['loss', 'mse', 'l1_loss', 'l0', 'dead_fraction', 'learning_rate', 'explained_variance']) assert.type(records[7][key], 'number');
+
+  const child = spawn(process.execPath, [await cliScript(), ...args, '--out', cut], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let errors = '';
+  child.stderr.on('data', (chunk) => { errors += chunk; });
+  // Interrupted once something is logged, so in the middle of training.
+  const watch = setInterval(() => {
+    if (existsSync(join(cut, 'metrics.jsonl')) && readFileSync(join(cut, 'metrics.jsonl'), 'utf8') !== '') {
+      clearInterval(watch);
+      child.kill('SIGINT');
+    }
+  }, 5);
+  const stopped = await new Promise((resolve) => child.on('exit', resolve));
+  clearInterval(watch);
+  if (stopped !== 0) {
+    assert.is(stopped, 130, errors);
+    assert.match(errors, /stopped after step \d+ of 240.*--resume/);
+    assert.ok(existsSync(join(cut, 'checkpoint.safetensors')));
+    assert.equal(dictionaries(cut), {});
+    const resumed = await cli([...args, '--out', cut, '--resume', cut]);
+    assert.is(resumed.code, 0, resumed.stderr);
+  }
+  assert.equal(dictionaries(cut), expected);
+  assert.is(readFileSync(join(cut, 'metrics.jsonl'), 'utf8'), metrics);
+  assert.equal(readdirSync(cut).filter((name) => name.endsWith('.tmp')), []);
+});
+
+test('bad input is refused in one line', async ({ folder }) => {
+  const refuses = async (args: string[], message: RegExp): Promise<void> => {
+    const { code, stdout, stderr } = await cli(['train', ...args]);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+    assert.match(stderr, /^error: [^\n]+\n$/);
+    assert.is(stdout, '');
+  };
+  const out = join(folder, 'out');
+  await refuses(['--model', mini, '--sites', 'z@L9H3@end', '--out', out], /layers 0 to 3/);
+  await refuses(['--model', mini, '--sites', 'w@L0H3@end', '--out', out], /unknown kind "w"/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--l1', 'x', '--out', out], /--l1: "x"/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--resume', folder], /cannot read .*checkpoint\.safetensors/);
+  writeFileSync(join(folder, 'checkpoint.safetensors'), 'not a checkpoint');
+  await refuses(['--model', mini, ...small, '--out', out, '--resume', folder], /checkpoint\.safetensors/);
+  writeFileSync(join(folder, 'file'), '');
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', join(folder, 'file')], /cannot write/);
+  mkdirSync(out, { recursive: true });
+  assert.equal(readdirSync(out), []);
+});
+
+test.run();
