@@ -8,6 +8,7 @@
 // kv    [batch, keyRows, 3, heads, width]    the key and value rows: qkv itself, or the earlier positions of a prefix
 // state [batch, heads, queries, 2]           top and total, handed from a dispatch over the prefix to the one over qkv
 // z     [batch, queries, heads, width]
+// lengths [batch]                            with OWN_LENGTHS: each prompt's own `keys`; else not read
 //
 // Keys 0 … keys-1 are seen by every query, or with `causal` keys 0 … i by query i. With `begin` the softmax starts afresh, else it
 // goes on from state and z; with `end` z is divided by the total, else state is kept. begin and end together never touch state.
@@ -15,6 +16,7 @@
 // prompts, so that all lanes see equally many keys. Groups: ceil(threads / WORKGROUP), threads = columns · ceil(queries / 4), columns = batch · heads.
 // A thread reads up to seven keys past a query and gives them weight 0, so all keys and values must be finite.
 const WORKGROUP: u32 = 8u;
+const OWN_LENGTHS: bool = false;
 const MASKED: f32 = -1e30; // finite, because WGSL may assume that infinities do not occur
 
 struct Params {
@@ -26,6 +28,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> kv: array<f32>;
 @group(0) @binding(2) var<storage, read_write> state: array<vec2f>;
 @group(0) @binding(3) var<storage, read_write> z: array<f32>;
+@group(0) @binding(4) var<storage, read> lengths: array<u32>;
 
 fn largest(a: vec4f, b: vec4f) -> f32 {
   let m = max(a, b);
@@ -42,6 +45,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let head = column % params.heads * params.width;
   let batch = column / params.heads;
   let model = params.heads * params.width;
+  var keys = params.keys;
+  if (OWN_LENGTHS) { keys = lengths[batch]; }
   let query = min(vec4u(first) + vec4u(0u, 1u, 2u, 3u), vec4u(params.queries - 1u));
   let q = (vec4u(batch * params.queries) + query) * (3u * model) + vec4u(head);
   let out = (vec4u(batch * params.queries) + query) * model + vec4u(head);
@@ -54,12 +59,12 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     top = vec4f(state[mine.x].x, state[mine.y].x, state[mine.z].x, state[mine.w].x);
     total = vec4f(state[mine.x].y, state[mine.y].y, state[mine.z].y, state[mine.w].y);
   }
-  let seen = select(vec4u(params.keys), query + vec4u(1u), params.causal == 1u); // keys each query sees
+  let seen = select(vec4u(keys), query + vec4u(1u), params.causal == 1u); // keys each query sees
   for (var j = 0u; j < seen.w; j += 8u) {
     let keyA = vec4u(j) + vec4u(0u, 1u, 2u, 3u);
     let keyB = keyA + vec4u(4u);
-    let rowA = vec4u(base) + min(keyA, vec4u(params.keys - 1u)) * (3u * model);
-    let rowB = vec4u(base) + min(keyB, vec4u(params.keys - 1u)) * (3u * model);
+    let rowA = vec4u(base) + min(keyA, vec4u(keys - 1u)) * (3u * model);
+    let rowB = vec4u(base) + min(keyB, vec4u(keys - 1u)) * (3u * model);
     // sNA, sNB: scores of query N with the first and last four keys
     var s0A = vec4f(); var s1A = vec4f(); var s2A = vec4f(); var s3A = vec4f();
     var s0B = vec4f(); var s1B = vec4f(); var s2B = vec4f(); var s3B = vec4f();
@@ -95,6 +100,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (first + 1u < params.queries) { z[out.y + d] = old.y + dot(s1A, vA) + dot(s1B, vB); }
       if (first + 2u < params.queries) { z[out.z + d] = old.z + dot(s2A, vA) + dot(s2B, vB); }
       if (first + 3u < params.queries) { z[out.w + d] = old.w + dot(s3A, vA) + dot(s3B, vB); }
+    }
+  }
+  if (OWN_LENGTHS && keys == 0u) { // nothing was written, and the next dispatch adds to what is there
+    for (var d = 0u; d < params.width; d++) {
+      z[out.x + d] = 0.0; z[out.y + d] = 0.0; z[out.z + d] = 0.0; z[out.w + d] = 0.0;
     }
   }
   if (params.end == 1u) {

@@ -6,10 +6,12 @@
 // qkv    [batch, queries, 3, heads, width]    new positions: query, key and value rows
 // prefix [batch, capacity, 3, heads, width]   earlier positions; the first `length` are seen by every query
 // z      [batch, queries, heads, width]
+// lengths [batch]                             with OWN_LENGTHS: each prompt's own `length`; else not read
 //
 // Groups: batch · heads · queries. Workgroup memory: (KEYS + WORKGROUP) · 4 bytes.
 const WORKGROUP: u32 = 64u;
 const KEYS: u32 = 512u;
+const OWN_LENGTHS: bool = false;
 const MASKED: f32 = -1e30; // finite, because WGSL may assume that infinities do not occur
 
 struct Params { queries: u32, heads: u32, width: u32, length: u32, capacity: u32, groups: u32, scale: f32, }
@@ -17,6 +19,7 @@ struct Params { queries: u32, heads: u32, width: u32, length: u32, capacity: u32
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> prefix: array<f32>;
 @group(0) @binding(2) var<storage, read_write> z: array<f32>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
 
 var<workgroup> weights: array<f32, KEYS>;
 var<workgroup> parts: array<f32, WORKGROUP>;
@@ -52,12 +55,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let head = (index / params.queries) % params.heads * params.width;
   let batch = index / (params.queries * params.heads);
   let model = params.heads * params.width;
+  var length = params.length;
+  if (OWN_LENGTHS) { length = lengths[batch]; }
   let stride = 3u * model;
   let ownStart = batch * params.queries * stride + head;
   let earlierStart = batch * params.capacity * stride + head;
   let q = ownStart + query * stride;
   let out = (batch * params.queries + query) * model + head;
-  let seen = params.length + query + 1u;
+  let seen = length + query + 1u;
 
   var top = MASKED;
   var total = 0.0;
@@ -67,11 +72,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var j = local.x; j < count; j += WORKGROUP) {
       let key = start + j;
       var s = 0.0;
-      if (key < params.length) {
+      if (key < length) {
         let at = earlierStart + key * stride + model;
         for (var d = 0u; d < params.width; d++) { s += qkv[q + d] * prefix[at + d]; }
       } else {
-        let at = ownStart + (key - params.length) * stride + model;
+        let at = ownStart + (key - length) * stride + model;
         for (var d = 0u; d < params.width; d++) { s += qkv[q + d] * qkv[at + d]; }
       }
       weights[j] = s * params.scale;
@@ -87,7 +92,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       mine += p;
     }
     total = total * keep + sum(mine, local.x); // its barriers also make every weight visible
-    let early = min(max(params.length, start) - start, count); // keys of this block that lie in the prefix
+    let early = min(max(length, start) - start, count); // keys of this block that lie in the prefix
     for (var column = local.x; column < params.width; column += WORKGROUP) {
       var value = 0.0;
       if (start > 0u) { value = z[out + column] * keep; }
@@ -96,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         value += weights[j] * prefix[at];
         at += stride;
       }
-      at = ownStart + (max(start, params.length) - params.length) * stride + 2u * model + column;
+      at = ownStart + (max(start, length) - length) * stride + 2u * model + column;
       for (var j = early; j < count; j++) {
         value += weights[j] * qkv[at];
         at += stride;

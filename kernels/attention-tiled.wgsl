@@ -6,6 +6,7 @@
 // qkv    [batch, queries, 3, heads, HEAD_WIDTH]    new positions: query, key and value rows
 // prefix [batch, capacity, 3, heads, HEAD_WIDTH]   earlier positions; the first `length` are seen by every query
 // z      [batch, queries, heads, HEAD_WIDTH]
+// lengths [batch]                                  with OWN_LENGTHS: each prompt's own `length`; else not read
 //
 // One workgroup: WORKGROUP neighbouring queries of one head of one prompt; a thread owns one query, its row and its output in
 // named vec4. Groups: batch · heads · ceil(queries / WORKGROUP). HEAD_WIDTH is 1 to 64.
@@ -15,6 +16,7 @@ const HEAD_WIDTH: u32 = 64u;
 const TILE: u32 = 16u;
 const VECTORS: u32 = (HEAD_WIDTH + 3u) / 4u; // vec4 a row
 const HALF: u32 = TILE * VECTORS;
+const OWN_LENGTHS: bool = false;
 const MASKED: f32 = -1e30; // finite, because WGSL may assume that infinities do not occur
 
 struct Params { queries: u32, heads: u32, length: u32, capacity: u32, groups: u32, scale: f32, }
@@ -22,6 +24,7 @@ struct Params { queries: u32, heads: u32, length: u32, capacity: u32, groups: u3
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> prefix: array<f32>;
 @group(0) @binding(2) var<storage, read_write> z: array<f32>;
+@group(0) @binding(3) var<storage, read> lengths: array<u32>;
 
 var<workgroup> tile: array<vec4f, 2u * HALF>; // keys [TILE, VECTORS], then values
 var<workgroup> scores: array<f32, TILE * WORKGROUP>; // each thread its own column
@@ -59,6 +62,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let head = (index / blocks) % params.heads * HEAD_WIDTH;
   let batch = index / (blocks * params.heads);
   let model = params.heads * HEAD_WIDTH;
+  var length = params.length;
+  if (OWN_LENGTHS) { length = lengths[batch]; }
   let stride = 3u * model;
   let query = min(first + local.x, params.queries - 1u);
   let ownStart = batch * params.queries * stride + head;
@@ -87,18 +92,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (HEAD_WIDTH > 60u) { q15 = query4(row, 60u); }
   var top = MASKED;
   var total = 0.0;
-  let seen = params.length + query + 1u; // keys that this query sees
-  let end = params.length + min(first + WORKGROUP, params.queries); // keys that any query of the workgroup sees
+  let seen = length + query + 1u; // keys that this query sees
+  let end = length + min(first + WORKGROUP, params.queries); // keys that any query of the workgroup sees
   for (var start = 0u; start < end; start += TILE) {
     workgroupBarrier();
     for (var e = local.x; e < 2u * HALF; e += WORKGROUP) {
       let part = select(2u, 1u, e < HALF) * model; // keys, then values
       let key = start + e % HALF / VECTORS;
       let column = e % VECTORS * 4u;
-      if (key < params.length) {
+      if (key < length) {
         tile[e] = earlier4(earlierStart + key * stride + part, column);
       } else if (key < end) {
-        tile[e] = own4(ownStart + (key - params.length) * stride + part, column);
+        tile[e] = own4(ownStart + (key - length) * stride + part, column);
       }
     }
     workgroupBarrier();

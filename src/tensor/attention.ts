@@ -39,8 +39,11 @@ export type AttentionVariant =
 export interface AttentionInput {
   /** [batch, queries, 3 · model] */
   qkv: Tensor;
-  /** Earlier positions: qkv [batch, capacity, 3 · model], of which the first `length` count. */
-  prefix?: { qkv: Tensor; length: number };
+  /**
+   * Earlier positions: qkv [batch, capacity, 3 · model], of which the first `length` count. With `lengths` u32 [batch] each prompt has
+   * a length of its own, at most `length`; only `attention` takes them.
+   */
+  prefix?: { qkv: Tensor; length: number; lengths?: Tensor };
   heads: number;
   /** Factor of the scores; 1 / sqrt(width of a head) unless told. */
   scale?: number;
@@ -68,13 +71,14 @@ export function attention(input: AttentionInput & { variant?: AttentionVariant }
   const state = Tensor.empty(gpu, [Math.max(2, (batch * stateBytes) / 4)]);
   const qkvBytes = queries * 3 * model * 4;
   const zBytes = queries * model * 4;
-  for (const window of windowsOf(gpu, sizes, [zBytes, stateBytes])) {
+  for (const window of windowsOf(gpu, sizes, [zBytes, stateBytes, input.prefix?.lengths ? 4 : 0])) {
     const own = windowOf(input.qkv, window, qkvBytes);
     const earlier = earlierOf(input, sizes, window) ?? own;
     const out = windowOf(z, window, zBytes);
     const part = { ...sizes, batch: window.count };
-    if (variant === 'lanes') recordLanes(gpu, part, own, earlier, stateBytes ? windowOf(state, window, stateBytes) : state, out);
-    else recordGrouped(gpu, variant, part, own, earlier, out);
+    const lengths = input.prefix?.lengths && length > 0 ? windowOf(input.prefix.lengths, window, 4) : null;
+    if (variant === 'lanes') recordLanes(gpu, part, own, earlier, stateBytes ? windowOf(state, window, stateBytes) : state, out, lengths);
+    else recordGrouped(gpu, variant, part, own, earlier, out, lengths);
   }
   state.dispose();
   return z;
@@ -145,6 +149,9 @@ function sizesOf(operation: string, { qkv, prefix, heads, scale }: AttentionInpu
   if (prefix && (prefix.qkv.shape.length !== 3 || prefix.qkv.shape[0] !== batch || prefix.qkv.shape[2] !== three || length < 0 || length > capacity)) {
     throw new ShapeError(`${operation}: ${length} positions of a prefix ${showShape(prefix.qkv.shape)} do not go with ${showShape(qkv.shape)}`);
   }
+  if (prefix?.lengths && (operation !== 'attention' || prefix.lengths.dtype !== 'u32' || prefix.lengths.size !== batch)) {
+    throw new ShapeError(`${operation}: lengths ${prefix.lengths.dtype} ${showShape(prefix.lengths.shape)} are not u32 [${batch}], or not for this operation`);
+  }
   return { batch, queries, heads, width, model, length, capacity, scale: scale ?? 1 / Math.sqrt(width) };
 }
 
@@ -158,20 +165,25 @@ function earlierOf({ prefix }: AttentionInput, { length, capacity, model }: Size
   return prefix && length > 0 ? windowOf(prefix.qkv, window, capacity * 3 * model * 4) : null;
 }
 
-function recordLanes(gpu: Gpu, { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, state: BufferSlice, z: BufferSlice): void {
+function recordLanes(gpu: Gpu, { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, state: BufferSlice, z: BufferSlice, lengths: BufferSlice | null): void {
   const columns = batch * heads;
   const shared = { queries, heads, width, columns, scale };
   const groups = Math.ceil((columns * Math.ceil(queries / 4)) / LANES_WORKGROUP);
   const afresh = length > 0 ? 0 : 1;
-  if (!afresh) gpu.dispatch({ kernel: lanesKernel, groups, params: { ...shared, keys: length, keyRows: capacity, causal: 0, begin: 1, end: 0 }, bindings: [own, earlier, state, z] });
-  gpu.dispatch({ kernel: lanesKernel, groups, params: { ...shared, keys: queries, keyRows: queries, causal: 1, begin: afresh, end: 1 }, bindings: [own, own, state, z] });
+  if (!afresh) {
+    gpu.dispatch({
+      kernel: lanesKernel, constants: lengths ? { OWN_LENGTHS: 1 } : {}, groups, params: { ...shared, keys: length, keyRows: capacity, causal: 0, begin: 1, end: 0 },
+      bindings: [own, earlier, state, z, lengths ?? own],
+    });
+  }
+  gpu.dispatch({ kernel: lanesKernel, groups, params: { ...shared, keys: queries, keyRows: queries, causal: 1, begin: afresh, end: 1 }, bindings: [own, own, state, z, own] });
 }
 
-function recordGrouped(gpu: Gpu, variant: 'tiled' | 'rows', { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, z: BufferSlice): void {
+function recordGrouped(gpu: Gpu, variant: 'tiled' | 'rows', { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, z: BufferSlice, lengths: BufferSlice | null): void {
   const tiled = variant === 'tiled';
   const groups = batch * heads * (tiled ? Math.ceil(queries / TILED_WORKGROUP) : queries);
   gpu.dispatch({
-    kernel: tiled ? tiledKernel : rowsKernel, constants: tiled ? { HEAD_WIDTH: width } : {}, groups,
-    params: { queries, heads, width, length, capacity, groups, scale }, bindings: [own, earlier, z],
+    kernel: tiled ? tiledKernel : rowsKernel, constants: { ...(tiled ? { HEAD_WIDTH: width } : {}), ...(lengths ? { OWN_LENGTHS: 1 } : {}) }, groups,
+    params: { queries, heads, width, length, capacity, groups, scale }, bindings: [own, earlier, z, lengths ?? own],
   });
 }

@@ -172,4 +172,24 @@ test('prompts beyond the binding limit are done in windows', async () => {
   gpu.destroy();
 });
 
+test('prompts with prefixes of their own lengths equal each prompt alone', async () => {
+  const gpu = await testGpu();
+  const lengths = [0, 7, 3, 5];
+  for (const [queries, variants] of [[1, ['lanes', 'rows', 'tiled']], [6, ['lanes', 'rows', 'tiled']]] as const) {
+    const c: Case = { batch: lengths.length, queries, heads: 2, width: 12, length: 7, capacity: 9 };
+    const row = 3 * c.heads * c.width;
+    const { qkv, prefix } = inputs(c, 40 + queries);
+    const expected = lengths.flatMap((length, i) => [
+      ...reference(qkv.subarray(i * queries * row, (i + 1) * queries * row), prefix.subarray(i * 9 * row, (i + 1) * 9 * row), { ...c, batch: 1, length }).z,
+    ]);
+    for (const variant of variants) {
+      const out = await gpu.scope(() => attention({
+        qkv: Tensor.from(gpu, qkv, [c.batch, queries, row]), heads: c.heads, variant,
+        prefix: { qkv: Tensor.from(gpu, prefix, [c.batch, 9, row]), length: 7, lengths: Tensor.from(gpu, Uint32Array.from(lengths), [c.batch]) },
+      }).read());
+      assert.ok(relativeError(out, expected) < 1e-5, `${variant}, ${queries} queries: ${relativeError(out, expected)}`);
+    }
+  }
+});
+
 test.run();
