@@ -1,5 +1,5 @@
 /** `diffract demo`: the whole evaluation of the embedded model, with defaults that a software driver on two cores manages in minutes. */
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { resultsText } from '../evaluation/results.ts';
 import { packageRoot } from '../node-adapter.mjs';
@@ -20,8 +20,8 @@ export function register(program: Command): void {
     .addHelpText('after', '\nExamples:\n  diffract demo\n  diffract demo --seed 1 --out another --json > another.json\n\nOther models and dictionaries: diffract eval ioi --help')
     .action((options: Options) => stoppable(async (signal) => {
       const { out, prompts, trainPrompts, seed } = options;
-      // Beside the code, wherever the command is called from.
-      const model = join(packageRoot(), 'models', 'ioi-mini');
+      // Beside the code, wherever the command is called from; relative, so that results do not depend on where the project lies.
+      const model = relative('.', join(packageRoot(), 'models', 'ioi-mini'));
       const { results, resultsPath, reportPath } = await runEvaluation({ model, out, prompts, trainPrompts, seed }, signal);
       if (options.json) return void process.stdout.write(resultsText(results));
       const { totalSeconds } = results.environment.times;

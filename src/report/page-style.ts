@@ -42,7 +42,7 @@ summary { cursor: pointer; color: var(--c0); font-size: .9rem; }
 details[open] > summary { margin-bottom: .6rem; }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .15rem 1.2rem; margin: 0; font-size: .88rem; }
 dt { color: var(--muted); } dd { margin: 0; }
-button { font: inherit; font-size: .9rem; padding: .35rem .9rem; border-radius: 6px; border: 1px solid var(--line); background: var(--bg); color: var(--ink); cursor: pointer; }
+button { margin-top: 1rem; font: inherit; font-size: .9rem; padding: .35rem .9rem; border-radius: 6px; border: 1px solid var(--line); background: var(--bg); color: var(--ink); cursor: pointer; }
 footer { padding-bottom: 40px; font-size: .85rem; color: var(--muted); }
 #tip { position: fixed; z-index: 2; max-width: min(360px, 90vw); padding: 4px 9px; border-radius: 5px; background: var(--ink); color: var(--bg); font-size: .8rem; pointer-events: none; }
 figure [aria-label][aria-roledescription]:hover { stroke: var(--ink); stroke-width: 1.5; }

@@ -38,19 +38,31 @@ function weightDomain(rows: ControlRow[]): [number, number] {
   return [Math.max(LOWEST, Math.min(0, ...weights)), Math.min(HIGHEST, Math.max(1, ...weights))];
 }
 
+/** Gives points of one dictionary that follow each other too closely for a label each one label together, at the last of them. */
+function joinLabels(points: { dictionary: string; label: string; weight: number; accuracy: number }[], width: number): void {
+  for (const [index, point] of points.entries()) {
+    const before = points.slice(0, index).findLast((other) => other.dictionary === point.dictionary);
+    if (!before || Math.abs(point.weight - before.weight) > 0.07 * width || Math.abs(point.accuracy - before.accuracy) > 0.06) continue;
+    point.label = `${before.label}, ${point.label}`;
+    before.label = '';
+  }
+}
+
 function panel(rows: ControlRow[], looks: Map<string, Look>, domain: [number, number]): Panel {
   const { crossSection, attribute, accuracyNoEdit } = rows[0]!;
   const points = [...rows].sort((a, b) => a.k - b.k).filter((row) => row.weightRemoved !== null).map((row) => ({
     dictionary: row.dictionary,
     k: row.k,
+    label: String(row.k),
     weight: row.weightRemoved!,
     accuracy: row.accuracy,
     tip: `${row.dictionary}, k = ${row.k}: accuracy ${score(row.accuracy, 3)}, weight removed ${score(row.weightRemoved, 3)}`,
   }));
+  joinLabels(points, domain[1] - domain[0]);
   const names = [...looks.keys()];
   const scale = { domain: names, range: [...looks.values()].map((l) => l.colour) };
   const x = { field: 'weight', type: 'quantitative', title: 'Weight removed (share)', scale: { domain, nice: true, clamp: true }, axis: { tickCount: 5 } } as const;
-  const y = { field: 'accuracy', type: 'quantitative', title: 'Edit accuracy (share)', scale: { domain: [0, 1] as number[] }, axis: { tickCount: 5, format: '.1f' } } as const;
+  const y = { field: 'accuracy', type: 'quantitative', title: 'Edit accuracy (share)', scale: { domain: [0, 1.08] as number[] }, axis: { values: [0, 0.2, 0.4, 0.6, 0.8, 1] as number[], format: '.1f' } } as const;
   const stroke = { field: 'dictionary', type: 'nominal', legend: null, scale } as const;
   return {
     title: `${crossSection}: edit ${attribute}`,
@@ -69,7 +81,7 @@ function panel(rows: ControlRow[], looks: Map<string, Look>, domain: [number, nu
             shape: { field: 'dictionary', type: 'nominal', legend: null, scale: { domain: names, range: [...looks.values()].map((l) => l.shape) } },
           },
         },
-        { mark: { type: 'text', dx: 7, dy: -7, align: 'left', fontSize: 10, color: ink, aria: false }, encoding: { x, y, text: { field: 'k', type: 'quantitative' } } },
+        { mark: { type: 'text', dx: 7, dy: -7, align: 'left', fontSize: 10, color: ink, aria: false }, encoding: { x, y, text: { field: 'label' } } },
       ],
     },
   };

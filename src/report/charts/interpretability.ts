@@ -12,6 +12,9 @@ function byDictionary(rows: InterpretabilityRow[]): Map<string, Interpretability
   return groups;
 }
 
+/** Two or four panels look better in rows of two than of three. */
+const inPairs = (count: number) => count === 2 || count === 4;
+
 const total = (rows: InterpretabilityRow[], of: (row: InterpretabilityRow) => number) => rows.reduce((sum, row) => sum + of(row), 0);
 
 export function f1Chart({ results, series }: ChartInput): Chart {
@@ -25,6 +28,7 @@ export function f1Chart({ results, series }: ChartInput): Chart {
       + 'better; dashed lines mark 0.5, 0.6 and 0.8.',
     legend: [],
     panels,
+    wide: inPairs(panels.length),
   };
 }
 
@@ -38,7 +42,7 @@ function f1Panel(name: string, rows: InterpretabilityRow[], { colour }: Look): P
   })).filter((bin) => bin.share > 0);
   const above = (level: (typeof LEVELS)[number]) => total(rows, (row) => row.interpretable[level]);
   return {
-    title: `${name}: ${integer(alive)} of ${plural(features, 'feature')} alive`,
+    title: `${name}: ${integer(alive)} of ${integer(features)} alive`,
     alt: `F1 of best interpretations, ${name}, ${plural(rows.length, 'site')}: of ${alive} features alive, `
       + LEVELS.map((level) => `${above(level)} reach ${level}`).join(', ') + '.',
     spec: {
@@ -63,21 +67,28 @@ function f1Panel(name: string, rows: InterpretabilityRow[], { colour }: Look): P
 
 export function propertyChart({ results, series }: ChartInput): Chart {
   const groups = byDictionary(results.tests.interpretability);
-  const panels = series.names.flatMap((name) => {
-    const panel = groups.has(name) ? propertyPanel(name, groups.get(name)!, series.looks.get(name)!) : null;
-    return panel ? [panel] : [];
+  const counts = new Map([...groups].map(([name, rows]) => [name, countKinds(rows)]));
+  // The same kinds in the same order for every dictionary, so that panels can be compared.
+  const sums = new Map<string, number>();
+  for (const found of counts.values()) for (const [kind, levels] of found) sums.set(kind, (sums.get(kind) ?? 0) + levels['0.5']);
+  const kinds = [...sums].filter(([, sum]) => sum > 0).sort((a, b) => b[1] - a[1]).map(([kind]) => kind);
+  const panels = kinds.length === 0 ? [] : series.names.flatMap((name) => {
+    const found = counts.get(name);
+    return found ? [propertyPanel(name, kinds, found, series.looks.get(name)!)] : [];
   });
   return {
     id: 'properties',
     title: 'Interpretability: what do the features stand for?',
     reading: 'Features by the kind of property that explains them best, over all sites. The whole bar counts features with an F1 of at least 0.5, '
-      + 'the parts in stronger colour those of at least 0.6 and 0.8.',
+      + 'the parts in stronger colour those of at least 0.6 and 0.8. “A∧B” is a property that needs both, a union one of several values.',
     legend: [],
     panels,
+    wide: inPairs(panels.length),
   };
 }
 
-function propertyPanel(name: string, rows: InterpretabilityRow[], { colour }: Look): Panel | null {
+/** Features over all sites by kind of property. */
+function countKinds(rows: InterpretabilityRow[]): Map<string, Thresholds> {
   const counts = new Map<string, Thresholds>();
   for (const row of rows) {
     for (const [kind, found] of Object.entries(row.byProperty)) {
@@ -86,20 +97,23 @@ function propertyPanel(name: string, rows: InterpretabilityRow[], { colour }: Lo
       counts.set(kind, sum);
     }
   }
-  const kinds = [...counts].filter(([, found]) => found['0.5'] > 0).sort((a, b) => b[1]['0.5'] - a[1]['0.5']);
-  if (kinds.length === 0) return null;
-  const tip = (kind: string, found: Thresholds) => `${kind}: ${LEVELS.map((level) => `${found[level]} with F1 ≥ ${level}`).join(', ')}`;
+  return counts;
+}
+
+function propertyPanel(name: string, kinds: string[], counts: Map<string, Thresholds>, { colour }: Look): Panel {
+  const of = (kind: string): Thresholds => counts.get(kind) ?? { '0.5': 0, '0.6': 0, '0.8': 0 };
+  const tip = (kind: string) => `${kind}: ${LEVELS.map((level) => `${of(kind)[level]} with F1 ≥ ${level}`).join(', ')}`;
   // Drawn from the widest to the narrowest bar, each over the last, so that the colour grows stronger where the match is better.
-  const data = LEVELS.flatMap((level) => kinds.map(([kind, found]) => ({ kind, level, count: found[level], tip: tip(kind, found) })));
-  const y = { field: 'kind', type: 'nominal', sort: kinds.map(([kind]) => kind), title: null, axis: { labelColor: ink, labelLimit: 140 } } as const;
+  const data = LEVELS.flatMap((level) => kinds.map((kind) => ({ kind, level, count: of(kind)[level], tip: tip(kind) })));
+  const y = { field: 'kind', type: 'nominal', sort: kinds, title: null, axis: { labelColor: ink, labelLimit: 140 } } as const;
   return {
     title: name,
-    alt: `Kinds of property, ${name}. ${kinds.map(([kind, found]) => tip(kind, found)).join('; ')}.`,
+    alt: `Kinds of property, ${name}. ${kinds.map(tip).join('; ')}.`,
     spec: {
-      width: PANEL_WIDTH, height: { step: 22 }, autosize: { type: 'fit-x', contains: 'padding' }, config: vegaConfig, padding: 2,
+      width: PANEL_WIDTH, height: { step: 20 }, autosize: { type: 'fit-x', contains: 'padding' }, config: vegaConfig, padding: 2,
       layer: [
         {
-          data: { values: data },
+          data: { values: data.filter(({ count }) => count > 0) },
           mark: { type: 'bar', fill: colour, opacity: 0.45, cornerRadiusEnd: 2, height: { band: 0.7 } },
           encoding: {
             y, x: { field: 'count', type: 'quantitative', stack: false, title: 'Features', axis: { tickMinStep: 1, tickCount: 4 } },
@@ -107,7 +121,7 @@ function propertyPanel(name: string, rows: InterpretabilityRow[], { colour }: Lo
           },
         },
         {
-          data: { values: kinds.map(([kind, found]) => ({ kind, text: integer(found['0.5']) })) },
+          data: { values: kinds.map((kind) => ({ kind, text: integer(of(kind)['0.5']) })) },
           mark: { type: 'text', align: 'left', dx: 5, color: ink, aria: false }, encoding: { y, x: { value: 'width' }, text: { field: 'text' } },
         },
       ],

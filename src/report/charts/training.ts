@@ -50,10 +50,10 @@ function panel(metric: Metric, trained: DictionaryRow[], colours: Map<string, st
   });
   // A log scale has no place for zero.
   const drawn = (rows: { value: number }[]) => (metric.log ? rows.filter((row) => row.value > 0) : rows);
-  const x = { field: 'step', type: 'quantitative', title: 'Step', axis: { tickCount: 4, grid: false, format: ',' } } as const;
+  const x = { field: 'step', type: 'quantitative', title: 'Step', axis: { tickCount: 4, grid: false, format: ',d' } } as const;
   const y = {
     field: 'value', type: 'quantitative', title: metric.axis, axis: { format: metric.format, tickCount: 4 },
-    scale: metric.log ? { type: 'log' as const } : { domainMin: 0 },
+    scale: metric.log ? { type: 'log' as const, nice: false } : { domainMin: 0 },
   } as const;
   const stroke = { field: 'series', type: 'nominal', legend: null, scale: { domain: [...colours.keys()], range: [...colours.values()] } } as const;
   const last = [...colours.keys()].map((series) => {
