@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { FileError, UsageError } from '../errors.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
-import { saeFiles } from '../dictionary/saelens.ts';
+import { saeFiles } from '../dictionary/index.ts';
 import { Gpt2 } from '../model/index.ts';
 import { openGpu } from '../node.ts';
 import { checkSite, collectActivations, formatSite, grammarFor, hookOf, IoiTask, parseSite, type SiteAddress } from '../task/index.ts';

@@ -1,6 +1,6 @@
 /** Training many sparse autoencoders at once: the loop around batches of dictionaries. */
 import type { Gpu } from '../gpu/index.ts';
-import { Sae } from '../dictionary/sae.ts';
+import { Sae } from '../dictionary/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { groupJobs, SaeBatch } from './batch.ts';
 import { readCheckpoint, restoreCheckpoint, saveCheckpoint, type Placed } from './checkpoint.ts';
