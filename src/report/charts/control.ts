@@ -62,7 +62,7 @@ function panel(rows: ControlRow[], looks: Map<string, Look>, domain: [number, nu
   const names = [...looks.keys()];
   const scale = { domain: names, range: [...looks.values()].map((l) => l.colour) };
   const x = { field: 'weight', type: 'quantitative', title: 'Weight removed (share)', scale: { domain, nice: true, clamp: true }, axis: { tickCount: 5 } } as const;
-  const y = { field: 'accuracy', type: 'quantitative', title: 'Edit accuracy (share)', scale: { domain: [0, 1.08] as number[] }, axis: { values: [0, 0.2, 0.4, 0.6, 0.8, 1] as number[], format: '.1f' } } as const;
+  const y = { field: 'accuracy', type: 'quantitative', title: 'Edit accuracy (share)', scale: { domain: [0, 1.08] as number[] }, axis: { values: [0, 0.2, 0.4, 0.6, 0.8, 1] as number[], format: '.1f', labelOverlap: false } } as const;
   const stroke = { field: 'dictionary', type: 'nominal', legend: null, scale } as const;
   return {
     title: `${crossSection}: edit ${attribute}`,
