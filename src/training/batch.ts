@@ -2,7 +2,7 @@
  * Dictionaries of one width that are trained together: their data, weights, moments and the buffers of a step, stacked along a first axis.
  * Every kernel computes each dictionary by itself in a fixed order, so a dictionary's bytes do not depend on what it is trained beside.
  */
-import { NumberError } from '../errors.ts';
+import { LimitError, NumberError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';
 import {
   adam, adamPipelines, adamRows, affine, gatherExamples, largestStepBuffer, meanColumns, padRows, randomUniform, resizeRows, SaeStep, scaleRows, sumSquaresRows, Tensor, vec4s,
@@ -27,7 +27,7 @@ export async function siteScale(data: Tensor, name: string): Promise<number> {
   return Math.fround(scale);
 }
 
-/** Puts jobs of the same width together, as many as the adapter can bind at once. Returns positions in `jobs`. */
+/** Puts jobs of the same width together, as many as the adapter can bind at once. Returns positions in `jobs`. Throws LimitError, before anything is allocated, if one alone is too large. */
 export function groupJobs(gpu: Pick<Gpu, 'limits'>, jobs: readonly SaeJob[], features: number, maxRows: number): number[][] {
   const groups: number[][] = [];
   const byWidth = new Map<number, number[]>();
@@ -37,7 +37,8 @@ export function groupJobs(gpu: Pick<Gpu, 'limits'>, jobs: readonly SaeJob[], fea
     const examples = jobs[members[0]!]!.data.shape[0]!;
     // Counted as if no two jobs shared their data.
     const bytes = Math.max(largestStepBuffer({ dictionaries: 1, features, width: padded, maxRows }), 4 * examples * padded);
-    const most = Math.max(1, Math.floor(gpu.limits.bindingBytes / bytes));
+    const most = Math.floor(gpu.limits.bindingBytes / bytes);
+    if (most === 0) throw new LimitError(`training ${jobs[members[0]!]!.name}: needs ${bytes} bytes in one binding, but this adapter allows ${gpu.limits.bindingBytes}; use fewer features, a smaller batch or fewer examples`);
     for (let start = 0; start < members.length; start += most) groups.push(members.slice(start, start + most));
   }
   return groups;
@@ -121,8 +122,13 @@ export class SaeBatch {
     gpu.keep(sites.data);
     gpu.keep(sites.mean);
     const batch = new SaeBatch(gpu, jobs, settings, maxRows, sites);
-    batch.initialise(width);
-    await gpu.prepare([...SaeStep.pipelines(), ...adamPipelines(settings.projectGradient)]);
+    try {
+      batch.initialise(width);
+      await gpu.prepare([...SaeStep.pipelines(), ...adamPipelines(settings.projectGradient)]);
+    } catch (error) {
+      batch.dispose();
+      throw error;
+    }
     return batch;
   }
 

@@ -162,7 +162,8 @@ test('a dictionary beyond the adapter is refused', async () => {
   const data = Tensor.from(small, random(90 * 10, 1), [90, 10]);
   let caught: unknown;
   await trainSaes(small, [{ name: 'vanilla big', data, l1: 1, seed: 1 }], { ...quick, features: 4096 }).catch((error) => { caught = error; });
-  assert.ok(caught instanceof LimitError, String(caught));
+  assert.ok(caught instanceof LimitError && /vanilla big: needs \d+ bytes.*allows 4096/.test(caught.message), String(caught));
+  assert.is(small.memory().liveBuffers, 1);
   small.destroy();
 });
 

@@ -1,0 +1,85 @@
+import * as assert from 'uvu/assert';
+import { Tensor } from '../../src/tensor/index.ts';
+import { PARTS, SaeBatch } from '../../src/training/batch.ts';
+import { planResampling, resample } from '../../src/training/resample.ts';
+import { sampleProportional } from '../../src/training/order.ts';
+import { checkSettings, type SaeJob } from '../../src/training/settings.ts';
+import { gpuSuite, testGpu } from '../support/gpu.ts';
+import { random, relativeError } from '../support/numbers.ts';
+import { referenceEncode, referenceDecode, type PlainSae } from '../support/sae.ts';
+
+const test = gpuSuite('resampling');
+const gpu = await testGpu();
+
+test('the plan: dead features, squared losses, the mean length of alive columns', () => {
+  const losses = [0, 1, 2, 0, 3];
+  const plan = planResampling([4, 0, 1, 0, 0, 9], losses, [1, 100, 2, 100, 100, 6], { scale: 0.2, seed: 3, epoch: 7 });
+  assert.equal([...plan.dead], [1, 3, 4]);
+  assert.ok(Math.abs(plan.length - 0.2 * 3) < 1e-12);
+  assert.equal([...plan.examples], [...sampleProportional([0, 1, 4, 0, 9], 3, 3, 7)]);
+  const many = planResampling(new Uint32Array(5000), losses, new Float32Array(5000), { scale: 0.2, seed: 1, epoch: 1 });
+  const counts = [0, 0, 0, 0, 0];
+  for (const example of many.examples) counts[example]!++;
+  [0, 1 / 14, 4 / 14, 0, 9 / 14].forEach((share, i) => assert.ok(Math.abs(counts[i]! / 5000 - share) < 0.025));
+  // Nothing alive to measure: columns of the scale's own length.
+  assert.is(many.length, 0.2);
+  assert.is(planResampling([1, 2], losses, [1, 1], { scale: 0.2, seed: 1, epoch: 1 }).dead.length, 0);
+});
+
+test('exactly the dead features of each dictionary change, in weights and moments', () => gpu.scope(async () => {
+  const [n, d, F] = [40, 6, 8];
+  const width = 8;
+  const data = random(n * d, 3).map((v, i) => 3 * v + (i % d));
+  const settings = checkSettings({ features: F, epochs: 3, batch: 16, learningRate: 0.02 });
+  const tensor = Tensor.from(gpu, data, [n, d]);
+  const jobs: SaeJob[] = [{ name: 'vanilla a', data: tensor, l1: 0.4, seed: 5 }, { name: 'vanilla b', data: tensor, l1: 1, seed: 6 }];
+  const batch = await SaeBatch.create(gpu, jobs, settings, 16);
+  try {
+    const order = Tensor.from(gpu, Uint32Array.from({ length: n }, (_, i) => i), [n]);
+    for (let t = 1; t <= 6; t++) batch.train(order, { first: 4 * t, rows: 15 }, t, 1, false);
+    const snapshot = async (): Promise<Float32Array[]> => Promise.all([batch.weights, batch.first, batch.second].flatMap((stack) => PARTS.map((part) => stack[part].read())));
+    const before = await snapshot();
+    const fired = [Uint32Array.of(1, 0, 3, 1, 0, 1, 2, 0), Uint32Array.of(1, 1, 1, 0, 1, 1, 1, 1)];
+    const counts = await resample(gpu, batch, settings, fired, 2);
+    assert.equal(counts, [3, 1]);
+    const after = await snapshot();
+
+    const scale = batch.scales[0]!;
+    jobs.forEach((job, i) => {
+      // The loss of every example, and with it the plan, by the plain reference.
+      const part = (index: number, size: number): Float64Array => Float64Array.from(before[index]!.subarray(i * size, (i + 1) * size));
+      const plain: PlainSae = { features: F, width, encoder: part(0, F * width), encoderBias: part(1, F), decoder: part(2, F * width), decoderBias: part(3, width) };
+      const x = Array.from({ length: n }, (_, r) => Array.from({ length: width }, (_, k) => (k < d ? data[r * d + k]! / scale : 0)));
+      const losses = x.map((row) => {
+        const codes = referenceEncode(plain, row);
+        const back = referenceDecode(plain, codes);
+        return row.reduce((sum, v, k) => sum + (v - back[k]!) ** 2, 0) + job.l1 * codes.reduce((sum, v) => sum + v, 0);
+      });
+      const lengths = Array.from({ length: F }, (_, f) => Math.hypot(...plain.encoder.subarray(f * width, (f + 1) * width)));
+      const plan = planResampling(fired[i]!, losses, lengths, { scale: 0.2, seed: job.seed, epoch: 2 });
+      for (let f = 0; f < F; f++) {
+        const s = plan.dead.indexOf(f);
+        before.forEach((old, index) => {
+          const size = index % 4 === 3 ? 0 : index % 4 === 1 ? 1 : width;
+          if (size === 0) return;
+          const at = (i * F + f) * size;
+          const [was, is] = [old.subarray(at, at + size), after[index]!.subarray(at, at + size)];
+          if (s < 0) assert.equal([...is], [...was], `${PARTS[index % 4]} of alive feature ${f}`);
+          else if (index >= 4 || index === 1) assert.ok(is.every((v) => v === 0), `${PARTS[index % 4]} of dead feature ${f}`);
+        });
+        if (s < 0) continue;
+        const from = x[plan.examples[s]!]!.map((v, k) => v - plain.decoderBias[k]!);
+        const norm = Math.hypot(...from);
+        const at = (i * F + f) * width;
+        assert.ok(relativeError(after[2]!.subarray(at, at + width), from.map((v) => v / norm)) <= 1e-5);
+        assert.ok(relativeError(after[0]!.subarray(at, at + width), from.map((v) => (v / norm) * plan.length)) <= 1e-5);
+      }
+    });
+    // The decoder's bias and its moments are nobody's slice.
+    for (const index of [3, 7, 11]) assert.equal([...after[index]!], [...before[index]!]);
+  } finally {
+    batch.dispose();
+  }
+}));
+
+test.run();
