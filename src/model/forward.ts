@@ -9,7 +9,7 @@ import { add, addPositions, attention, attentionApply, attentionScores, embed, g
 import type { Gpu } from '../gpu/index.ts';
 import type { Gpt2Config } from './config.ts';
 import { HookPoints, type Field, type ResolvedCapture, type ResolvedEdit } from './hook-points.ts';
-import { planRun, rowOf, type Plan, type Rows } from './plan.ts';
+import { NO_ROW, planRun, rowOf, type Plan, type Rows } from './plan.ts';
 import { depthOf, type Hook, type HookKind, type Hooks } from './sites.ts';
 import type { BlockWeights, ModelWeights, Norm } from './weights.ts';
 
@@ -58,14 +58,16 @@ class Forward {
   /** Somebody else holds the stream's memory too, so that an edit must not write into it. */
   private shared = false;
   private logits: Tensor | null = null;
+  private rowIndex: Tensor | null = null;
+  private prefixLengths: Tensor | null = null;
 
   constructor(model: ForwardModel, request: ForwardRequest) {
     this.model = model;
     this.request = request;
     [this.batch, this.length] = request.tokens.shape as [number, number];
     const { resume, ...asked } = request;
-    this.plan = planRun({ ...asked, layers: model.config.layers, length: this.length, resumed: resume !== null });
-    this.rows = { start: this.plan.start, count: this.length - this.plan.start, picked: null };
+    this.plan = planRun({ ...asked, layers: model.config.layers, batch: this.batch, length: this.length, resumed: resume !== null });
+    this.rows = this.plan.rows;
     this.points = new HookPoints(model, request, this.batch, this.length);
     this.kept = request.keep ? { residual: [], qkv: [] } : null;
   }
@@ -74,7 +76,7 @@ class Forward {
     const { layers } = this.model.config;
     const { plan } = this;
     if (plan.from === 'tokens') this.embedding();
-    else this.take(gatherIfPart(this.request.resume!.residual[plan.layer]!, this.allRows()), plan.start === 0);
+    else this.take(this.carried(this.request.resume!.residual[plan.layer]!), this.isWhole());
     // A resumed run may begin with the output of the block before.
     if (plan.layer > 0 && plan.from === 'residual') this.visitStream('resid_post', plan.layer - 1);
     for (let layer = plan.layer; layer < layers && this.reaches('resid_pre', layer); layer++) this.block(layer);
@@ -92,7 +94,7 @@ class Forward {
     const { weights, config } = this.model;
     const { tokens } = this.request;
     const { points, batch, length } = this;
-    const whole: Rows = { start: 0, count: length, picked: null };
+    const whole: Rows = { starts: new Uint32Array(batch), count: length };
     const embedded = embed(tokens, weights.embed);
     if (!points.touches('embed', -1) && !points.touches('pos_embed', -1)) {
       this.take(addPositions(embedded, weights.positions, 0).reshape([-1, config.width]));
@@ -106,7 +108,7 @@ class Forward {
       places.dispose();
     }
     embedded.dispose();
-    if (this.plan.start > 0) this.take(gatherIfPart(this.stream!, this.allRows()));
+    if (!this.isWhole()) this.take(this.carried(this.stream!));
   }
 
   private block(layer: number): void {
@@ -141,9 +143,8 @@ class Forward {
     const all = this.request.resume!.qkv[layer]!;
     const flat = all.reshape([-1, all.shape[2]!]);
     const edited = (['q', 'k', 'v'] as const).some((kind) => this.points.edits(kind, layer));
-    const rows = this.allRows();
-    if (!rows && !edited) return flat;
-    const own = rows ? gatherIfPart(flat, rows) : flat.clone();
+    if (this.isWhole() && !edited) return flat;
+    const own = this.isWhole() ? flat.clone() : this.carried(flat);
     flat.dispose();
     return own;
   }
@@ -152,8 +153,7 @@ class Forward {
   private attend(layer: number, block: BlockWeights, qkv: Tensor): void {
     const { config } = this.model;
     const { points, plan, rows } = this;
-    const prefix = rows.start > 0 ? { qkv: this.request.resume!.qkv[layer]!, length: rows.start } : undefined;
-    const input = { qkv, prefix, heads: config.heads };
+    const input = { qkv, prefix: this.prefix(layer), heads: config.heads };
     let attended: Tensor;
     if (points.touches('attn_scores', layer) || points.touches('pattern', layer)) {
       const scores = attentionScores(input);
@@ -201,14 +201,14 @@ class Forward {
 
   /** Carries on one position per prompt: the stream and z are cut down to it. */
   private narrowTo(positions: Uint32Array, z: Tensor): Tensor {
-    const { rows } = this;
-    if (rows.count === 1 && positions.every((p) => p === rows.start)) return z;
+    // One row per prompt is the one: a plan has no row before the first that is asked for.
+    if (this.rows.count === 1) return z;
     const index = this.index(positions);
     this.take(gatherRows(this.stream!, index));
     const narrowed = gatherRows(z, index);
     index.dispose();
     z.dispose();
-    this.rows = { start: 0, count: 1, picked: positions };
+    this.rows = { starts: positions, count: 1 };
     return narrowed;
   }
 
@@ -260,11 +260,11 @@ class Forward {
         const all = matmul(normalized, weights.unembed, { transposeB: true, bias: weights.unembedBias ?? undefined });
         points.visit('logits', config.layers, column(all), rows);
         if (logits === 'all') this.logits = all.reshape([this.batch, this.length, config.vocabulary]);
-        else if (typeof logits !== 'string') this.logits = gatherIfPart(all, this.index(logits));
+        else if (typeof logits !== 'string') this.logits = gatherRows(all, this.index(logits));
       }
     }
     if (typeof logits === 'string' || this.logits) return;
-    const last = rows.picked || rows.count === 1 ? this.stream! : gatherRows(this.stream!, this.index(logits));
+    const last = rows.count === 1 ? this.stream! : gatherRows(this.stream!, this.index(logits));
     const normalized = layerNorm(last, weights.finalNorm?.weight ?? null, weights.finalNorm?.bias ?? null, config.epsilon);
     this.logits = matmul(normalized, weights.unembed, { transposeB: true, bias: weights.unembedBias ?? undefined });
   }
@@ -297,27 +297,37 @@ class Forward {
     this.shared = shared;
   }
 
-  /** Rows of a [prompts · positions] tensor that this run carries, or null if it is all of them. */
-  private allRows(): Tensor | null {
-    const { start, count } = this.rows;
-    if (start === 0) return null;
-    const index = new Uint32Array(this.batch * count);
-    for (let prompt = 0, at = 0; prompt < this.batch; prompt++) for (let i = 0; i < count; i++) index[at++] = prompt * this.length + start + i;
-    return Tensor.from(this.model.gpu, index, [index.length]);
+  /** Whether all positions of all prompts are carried. */
+  private isWhole(): boolean {
+    return this.rows.count === this.length;
+  }
+
+  /** The rows that are carried, of a tensor [prompts · positions, …] that has them all; a handle of the whole if that is it. */
+  private carried(x: Tensor): Tensor {
+    if (this.isWhole()) return x.reshape(x.shape);
+    const { starts, count } = this.rows;
+    this.rowIndex ??= Tensor.from(this.model.gpu, Uint32Array.from({ length: this.batch * count }, (_, at) => {
+      const prompt = Math.floor(at / count);
+      const position = starts[prompt]! + at % count;
+      return position < this.length ? prompt * this.length + position : NO_ROW;
+    }), [this.batch * count]);
+    return gatherRows(x, this.rowIndex);
+  }
+
+  /** Keys and values of the positions before those carried, from the run that this one resumes. */
+  private prefix(layer: number): { qkv: Tensor; length: number; lengths?: Tensor } | undefined {
+    const { starts } = this.rows;
+    const length = starts.reduce((a, b) => Math.max(a, b), 0);
+    if (length === 0) return undefined;
+    const qkv = this.request.resume!.qkv[layer]!;
+    if (starts.every((start) => start === length)) return { qkv, length };
+    return { qkv, length, lengths: (this.prefixLengths ??= Tensor.from(this.model.gpu, starts, [this.batch])) };
   }
 
   /** Rows, among those carried, of one position per prompt. */
   private index(positions: Uint32Array): Tensor {
     return Tensor.from(this.model.gpu, positions.map((position, prompt) => rowOf(this.rows, prompt, position)), [positions.length]);
   }
-}
-
-/** The rows that an index names, or, without one, a handle of the whole. */
-function gatherIfPart(x: Tensor, index: Tensor | null): Tensor {
-  if (!index) return x.reshape(x.shape);
-  const part = gatherRows(x, index);
-  index.dispose();
-  return part;
 }
 
 /** A tensor [rows, width] without heads as a field. */

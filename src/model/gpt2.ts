@@ -4,10 +4,10 @@ import { fileName, openSafetensors, openSource, type FileSource } from '../files
 import type { Gpu } from '../gpu/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { readConfig, type Gpt2Config } from './config.ts';
-import { forward } from './forward.ts';
+import { forward, type ForwardRequest } from './forward.ts';
 import { generate, type GenerateOptions } from './generate.ts';
 import { NO_PROCESSING, type WeightProcessing } from './processing.ts';
-import { checkResume, readBatch, readCaptures, readEdits, readLogits, Run, type RunOptions, type TokenBatch } from './run.ts';
+import { checkResume, readBatch, readCaptures, readEdits, readLogits, Run, type Batch, type RunOptions, type TokenBatch } from './run.ts';
 import { Hooks } from './sites.ts';
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
 import { loadWeights, type LoadedWeights, type LoadProgress, type ModelWeights } from './weights.ts';
@@ -97,8 +97,9 @@ export class Gpt2 {
       keep: options.keep ?? false,
       resume: options.resume ? checkResume(options.resume, tokens, batch) : null,
     };
+    const length = neededLength(batch, asked);
     const result = gpu.scope(() => {
-      const ids = tokens instanceof Tensor ? tokens : Tensor.from(gpu, batch.padded!, [batch.count, batch.length]);
+      const ids = tokens instanceof Tensor ? tokens : Tensor.from(gpu, firstColumns(batch.padded!, batch.length, length), [batch.count, length]);
       return forward(this, { ...asked, tokens: ids });
     });
     return new Run(tokens, batch.count, batch.length, result);
@@ -120,6 +121,21 @@ export class Gpt2 {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Positions that a run from the beginning has to compute: attention is causal, so nothing after the last one asked for matters. */
+function neededLength({ length, padded }: Batch, { cache, captures, edits, logits, keep, resume }: Omit<ForwardRequest, 'tokens'>): number {
+  const stored = [...captures, ...edits].some(({ hook }) => hook.kind === 'pattern' || hook.kind === 'attn_scores');
+  if (!padded || keep || resume || cache.length || logits === 'all' || stored || edits.some((edit) => !edit.positions)) return length;
+  const asked = captures.map((capture) => capture.positions);
+  if (typeof logits !== 'string') asked.push(logits);
+  return asked.reduce((most, positions) => positions.reduce((a, b) => Math.max(a, b + 1), most), 1);
+}
+
+/** The first columns of a matrix of rows of `width`. */
+function firstColumns(matrix: Uint32Array, width: number, count: number): Uint32Array {
+  if (count === width) return matrix;
+  return Uint32Array.from({ length: (matrix.length / width) * count }, (_, i) => matrix[Math.floor(i / count) * width + (i % count)]!);
 }
 
 function readProcessing(wanted: Partial<WeightProcessing> = {}): WeightProcessing {

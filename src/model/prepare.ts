@@ -30,6 +30,8 @@ export async function prepareKernels(gpu: Gpu, config: Gpt2Config, folded: boole
   const clean = forward(model, { tokens, cache: [], captures: [at], edits: [], logits: last, keep: true, resume: null });
   const edits = [{ ...at, values: Tensor.empty(stage, [PROMPTS, config.headWidth]), add: false }];
   forward(model, { tokens, cache: [], captures: [], edits, logits: last, keep: false, resume: clean.kept });
+  const uneven = last.map((position, prompt) => Math.max(0, position - prompt % 2));
+  forward(model, { tokens, cache: [], captures: [], edits: [{ ...edits[0]!, positions: uneven }], logits: uneven, keep: false, resume: clean.kept });
   const cache = [Tensor.empty(stage, [1, positions, 3 * config.width])];
   step(model, Array.from(last.subarray(0, positions - 1)), cache, 0);
   step(model, [0], cache, positions - 1);

@@ -41,26 +41,28 @@ test('depths follow the order of the forward pass', () => {
   assert.is(new Set(depths).size, depths.length);
 });
 
-const asked = (change: Partial<Asked>): Asked => ({ layers: 3, length: 10, cache: [], captures: [], edits: [], logits: 'none', keep: false, resumed: true, ...change });
+const asked = (change: Partial<Asked>): Asked => ({ layers: 3, batch: 2, length: 10, cache: [], captures: [], edits: [], logits: 'none', keep: false, resumed: true, ...change });
 const edit = (name: string, positions: number[] | null): Asked['edits'][number] => ({ hook: hooks.get(name), positions: positions && Uint32Array.from(positions) });
 
-test('a resumed run starts at the first layer and position that something needs', () => {
-  const logits = Uint32Array.from([9, 8]);
+test('a resumed run starts at the first layer and, prompt by prompt, at the first position that something needs', () => {
+  const logits = Uint32Array.from([9, 7]);
   const start = (change: Partial<Asked>): unknown[] => {
-    const { layer, from, start: first } = planRun(asked({ logits, ...change }));
-    return [layer, from, first];
+    const { layer, from, rows } = planRun(asked({ logits, ...change }));
+    return [layer, from, [...rows.starts], rows.count];
   };
-  assert.equal(start({ edits: [edit('blocks.1.attn.hook_z', [9, 8])] }), [1, 'attention', 8]);
-  assert.equal(start({ edits: [edit('blocks.1.attn.hook_q', [9, 8]), edit('blocks.2.hook_resid_pre', [5, 9])] }), [1, 'attention', 5]);
-  assert.equal(start({ edits: [edit('blocks.1.hook_resid_pre', [9, 8])] }), [1, 'residual', 8]);
-  assert.equal(start({ edits: [edit('blocks.1.hook_resid_post', [4, 4])] }), [2, 'residual', 4]);
-  assert.equal(start({ edits: [edit('blocks.2.hook_resid_post', [9, 9])] }), [2, 'attention', 8]);
-  assert.equal(start({ edits: [edit('blocks.2.mlp.hook_pre', null)] }), [2, 'attention', 0]);
-  assert.equal(start({ edits: [edit('hook_embed', [3, 9])] }), [0, 'tokens', 3]);
-  assert.equal(start({}), [2, 'attention', 8]);
-  assert.equal(start({ edits: [edit('blocks.1.attn.hook_z', [9, 8])], cache: [hooks.get('blocks.2.hook_attn_out')] }), [1, 'attention', 0]);
-  assert.equal(start({ edits: [edit('blocks.2.attn.hook_z', [9, 8])], captures: [{ hook: hooks.get('blocks.1.ln1.hook_scale'), positions: Uint32Array.from([9, 2]) }] }), [1, 'residual', 2]);
-  assert.equal(start({ resumed: false, edits: [edit('blocks.1.attn.hook_z', [9, 8])] }), [0, 'tokens', 0]);
+  assert.equal(start({ edits: [edit('blocks.1.attn.hook_z', [9, 7])] }), [1, 'attention', [9, 7], 1]);
+  assert.equal(start({ edits: [edit('blocks.1.attn.hook_q', [9, 7]), edit('blocks.2.hook_resid_pre', [5, 7])] }), [1, 'attention', [5, 7], 5]);
+  assert.equal(start({ edits: [edit('blocks.1.hook_resid_pre', [8, 5])] }), [1, 'residual', [8, 5], 3]);
+  assert.equal(start({ edits: [edit('blocks.1.hook_resid_post', [4, 4])] }), [2, 'residual', [4, 4], 6]);
+  assert.equal(start({ edits: [edit('blocks.2.hook_resid_post', [9, 7])] }), [2, 'attention', [9, 7], 1]);
+  assert.equal(start({ edits: [edit('blocks.2.mlp.hook_pre', null)] }), [2, 'attention', [0, 0], 10]);
+  assert.equal(start({ edits: [edit('blocks.1.attn.hook_pattern', [9, 7])] }), [1, 'attention', [7, 7], 3]);
+  assert.equal(start({ edits: [edit('hook_embed', [3, 7])] }), [0, 'tokens', [3, 7], 7]);
+  assert.equal(start({}), [2, 'attention', [9, 7], 1]);
+  assert.equal(start({ edits: [edit('blocks.1.attn.hook_z', [9, 7])], cache: [hooks.get('blocks.2.hook_attn_out')] }), [1, 'attention', [0, 0], 10]);
+  assert.equal(start({ edits: [edit('blocks.1.attn.hook_z', [9, 7])], logits: 'all' }), [1, 'attention', [0, 0], 10]);
+  assert.equal(start({ edits: [edit('blocks.2.attn.hook_z', [9, 7])], captures: [{ hook: hooks.get('blocks.1.ln1.hook_scale'), positions: Uint32Array.from([9, 2]) }] }), [1, 'residual', [9, 2], 6]);
+  assert.equal(start({ resumed: false, edits: [edit('blocks.1.attn.hook_z', [9, 7])] }), [0, 'tokens', [0, 0], 10]);
 });
 
 test('a run stops at the deepest thing asked for and carries one position where one is enough', () => {
@@ -78,10 +80,8 @@ test('a run stops at the deepest thing asked for and carries one position where 
 });
 
 test('rows are found among those carried', () => {
-  const range = { start: 4, count: 3, picked: null };
-  assert.equal([[0, 4], [2, 6], [1, 3], [1, 7]].map(([prompt, position]) => rowOf(range, prompt!, position!)), [0, 8, NO_ROW, NO_ROW]);
-  const picked = { start: 0, count: 1, picked: Uint32Array.from([5, 2]) };
-  assert.equal([[0, 5], [1, 2], [1, 5]].map(([prompt, position]) => rowOf(picked, prompt!, position!)), [0, 1, NO_ROW]);
+  const rows = { starts: Uint32Array.from([4, 2, 4]), count: 3 };
+  assert.equal([[0, 4], [1, 4], [2, 6], [1, 1], [0, 7]].map(([prompt, position]) => rowOf(rows, prompt!, position!)), [0, 5, 8, NO_ROW, NO_ROW]);
 });
 
 test.run();
