@@ -66,7 +66,7 @@ export const evaluationDefaults: EvaluationOptions = {
   ks: [2, 4, 8, 16],
   batch: null,
   discovery: { prompts: 32, threshold: 0.2, strong: 0.5, sections: 5 },
-  sae: { lambdas: [0.5, 1, 2], features: 256 },
+  sae: { lambdas: [1, 2], features: 256, epochs: 40, batch: 128, learningRate: 6e-3 },
   versions: {},
   saePaths: [],
 };
