@@ -10,7 +10,7 @@ import { NO_PROCESSING, type WeightProcessing } from './processing.ts';
 import { checkResume, readBatch, readCaptures, readEdits, readLogits, Run, type Batch, type RunOptions, type TokenBatch } from './run.ts';
 import { Hooks } from './sites.ts';
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
-import { loadWeights, type LoadedWeights, type LoadProgress, type ModelWeights } from './weights.ts';
+import { checkWeights, loadWeights, type LoadedWeights, type LoadProgress, type ModelWeights } from './weights.ts';
 import { prepareKernels } from './prepare.ts';
 
 export interface LoadOptions {
@@ -59,15 +59,15 @@ export class Gpt2 {
     const tokenizer = await loadTokenizer(source, config.bos);
     const processing = readProcessing(options.processing);
     const file = await openSafetensors(source);
+    const entries = checkWeights(gpu, file, config, processing);
     const compiling = prepareKernels(gpu, config, processing.foldLn);
-    // A failure to compile is reported when the weights are there, and must not count as unhandled until then.
-    compiling.catch(() => {});
-    const loaded = await loadWeights(gpu, file, config, processing, options.onProgress);
-    try {
-      await compiling;
-    } catch (error) {
+    // Wait for both whatever happens: a process that ends while a driver compiles may crash, and a failure must not go unhandled.
+    const [weights, compiled] = await Promise.allSettled([loadWeights(gpu, file, entries, config, processing, options.onProgress), compiling]);
+    if (weights.status === 'rejected') throw weights.reason;
+    const loaded = weights.value;
+    if (compiled.status === 'rejected') {
       for (const tensor of loaded.tensors) tensor.dispose();
-      throw error;
+      throw compiled.reason;
     }
     const name = source.name.replace(/[/\\]+$/, '').split(/[/\\]/).at(-1) || source.name;
     return new Gpt2(gpu, { config, tokenizer, processing, name, loaded });

@@ -47,12 +47,17 @@ export type LoadProgress = (done: number, total: number, tensor: string) => void
 const PIECE_BYTES = 16 * 2 ** 20;
 
 /**
- * Loads all weights. Throws LimitError before anything is allocated if they cannot fit, FileError for a tensor that is missing, unknown or of
- * a wrong shape, NumberError for NaN or infinity. On any error everything is freed.
+ * Finds all weights in a file and checks that they can fit, before anything is allocated or compiled. Throws LimitError if they cannot, FileError
+ * for a tensor that is missing, unknown or of a wrong shape.
  */
-export async function loadWeights(gpu: Gpu, file: TensorFile, config: Gpt2Config, processing: WeightProcessing, onProgress: LoadProgress = () => {}): Promise<LoadedWeights> {
+export function checkWeights(gpu: Gpu, file: TensorFile, config: Gpt2Config, processing: WeightProcessing): WeightEntry[] {
   const entries = findWeights(file, config);
   checkMemory(gpu, config, processing, file.name);
+  return entries;
+}
+
+/** Loads the weights that `checkWeights` found. Throws NumberError for NaN or infinity; on any error everything is freed. */
+export async function loadWeights(gpu: Gpu, file: TensorFile, entries: readonly WeightEntry[], config: Gpt2Config, processing: WeightProcessing, onProgress: LoadProgress = () => {}): Promise<LoadedWeights> {
   const loader = new Loader(gpu, file, entries, onProgress);
   try {
     const weights = await assemble(loader, config, processing);
