@@ -32,7 +32,7 @@ export function planResampling(fired: ArrayLike<number>, losses: ArrayLike<numbe
 /** Resamples the dead features of every dictionary of the batch; returns how many there were in each. */
 export async function resample(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, fired: readonly Uint32Array[], epoch: number): Promise<number[]> {
   const F = settings.features;
-  const squares = sumSquaresRows(batch.weights.encoder.reshape([-1, batch.width]));
+  const squares = gpu.scope(() => sumSquaresRows(batch.weights.encoder.reshape([-1, batch.width])));
   const [losses, lengths] = await Promise.all([batch.exampleLosses(), squares.read()]);
   squares.dispose();
   const plans = batch.jobs.map((job, i) => {
