@@ -49,7 +49,7 @@ export function fitSupervised(catalogue: Catalogue, training: Prompts, sites: re
   const attributes = Object.entries(training.attributes).map(([name, { values }]) => ({ name, values: values.length }));
   for (const site of sites) {
     const own = activations.get(formatSite(site))!;
-    catalogue.setMean(site, meanColumns(own).reshape([1, -1]));
+    catalogue.setMean(site, own.gpu.scope(() => meanColumns(own).reshape([1, -1])));
     if (!include) continue;
     const dictionary = MeanCodes.fit({ activations: own, attributes: attributeIds(training) }, attributes);
     catalogue.add(site, { name: 'supervised', variant: 'supervised', dictionary, source: 'fitted', lambda: null, scale: null, curve: [] });

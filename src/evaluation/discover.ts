@@ -143,38 +143,31 @@ async function measureChunk(
   model: Gpt2, { prompts, counterfactuals }: Contrast, rows: readonly Row[], wanted: (probe: Probe) => boolean, tally: Tally, start: number, options: DiscoverOptions,
 ): Promise<string[]> {
   const { gpu } = model;
-  const clean = new PatchedPrompts(model, prompts, []);
-  const ones = Tensor.from(gpu, new Float32Array(prompts.count).fill(1), [prompts.count]);
-  const own = capture(model, prompts, rows);
   const names: string[] = [];
-  tally.put('clean', start, clean.clean.logitDiff);
-  try {
+  await gpu.scope(async () => {
+    const clean = new PatchedPrompts(model, prompts, []);
+    const ones = Tensor.from(gpu, new Float32Array(prompts.count).fill(1), [prompts.count]);
+    const own = capture(model, prompts, rows);
+    tally.put('clean', start, clean.clean.logitDiff);
     for (const [attributeIndex, [attribute, counterfactual]] of [...counterfactuals].entries()) {
       const other = capture(model, counterfactual, rows);
-      try {
-        const probes = (await changedSites(model, prompts, rows, own, other)).map((changed) => ({ ...changed, attribute })).filter(wanted);
-        for (const [index, { site, row }] of probes.entries()) {
-          const name = probeName(formatSite(site), attribute);
-          gpu.scope(() => {
-            const values = headOf(other[row]!, site.head, model.config.headWidth);
-            tally.put(name, start, clean.patched([{ site, values }]).logitDiff);
-            tally.put(ranName(name), start, ones);
-          });
-          names.push(name);
-          if (names.length % RUNS_IN_FLIGHT === 0) {
-            await gpu.idle();
-            options.signal?.throwIfAborted();
-            options.onProgress?.(attributeIndex + (index + 1) / probes.length, counterfactuals.size);
-          }
-        }
-      } finally {
-        for (const tensor of other) tensor.dispose();
+      const probes = (await changedSites(model, prompts, rows, own, other)).map((changed) => ({ ...changed, attribute })).filter(wanted);
+      for (const [index, { site, row }] of probes.entries()) {
+        const name = probeName(formatSite(site), attribute);
+        gpu.scope(() => {
+          const values = headOf(other[row]!, site.head, model.config.headWidth);
+          tally.put(name, start, clean.patched([{ site, values }]).logitDiff);
+          tally.put(ranName(name), start, ones);
+        });
+        names.push(name);
+        if (names.length % RUNS_IN_FLIGHT !== 0) continue;
+        await gpu.idle();
+        options.signal?.throwIfAborted();
+        options.onProgress?.(attributeIndex + (index + 1) / probes.length, counterfactuals.size);
       }
+      for (const tensor of other) tensor.dispose();
     }
-  } finally {
-    for (const tensor of [...own, ones]) tensor.dispose();
-    clean.dispose();
-  }
+  });
   return names;
 }
 
