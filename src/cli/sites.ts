@@ -1,12 +1,12 @@
 /** `diffract sites`: rank a model's sites by what patching them does to the task. */
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 import type { SiteRow } from '../evaluation/results.ts';
 import { findSections } from '../evaluation/select-sections.ts';
 import { evaluationDefaults, openTask, stoppable } from './evaluation.ts';
-import { formatSite } from '../task/index.ts';
-import { printJson, progress, realNumber, wholeNumber } from './terminal.ts';
+import { formatSite, SITE_KINDS, type SiteKind } from '../task/index.ts';
+import { list, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
-interface Options { model: string; prompts: number; seed: number; threshold: number; top: number; lexicon?: string; json?: boolean }
+interface Options { model: string; prompts: number; seed: number; threshold: number; top: number; kinds?: SiteKind[]; positions?: string[]; lexicon?: string; json?: boolean }
 
 const { discovery: defaults, seed } = evaluationDefaults;
 
@@ -17,6 +17,8 @@ export function register(program: Command): void {
     .option('--prompts <n>', 'prompts to patch', wholeNumber(1), defaults.prompts)
     .option('--seed <s>', 'seed of the prompts', wholeNumber(0), seed)
     .option('--threshold <share>', 'effect that selects a site, as a share of the logit difference', realNumber(0), defaults.threshold)
+    .option('--kinds <list>', 'only these kinds of site: q, k, v, z', kindList)
+    .option('--positions <list>', 'only these positions: io, s1, s1+1, s2, end', list)
     .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own")
     .option('--top <n>', 'how many sites to print (all with --json)', wholeNumber(1), 30)
     .option('--json', 'print the whole ranking and the cross-sections it gives as JSON')
@@ -25,7 +27,7 @@ export function register(program: Command): void {
       const { model, task } = await openTask(options.model, options.lexicon);
       const bar = progress('patching sites');
       try {
-        const settings = { ...defaults, prompts: options.prompts, threshold: options.threshold, seed: options.seed, extra: [] };
+        const settings = { ...defaults, kinds: options.kinds, positions: options.positions, prompts: options.prompts, threshold: options.threshold, seed: options.seed, extra: [] };
         const { ranking, sections } = await findSections(model, task, settings, { signal, onProgress: (done, total) => bar.update(done, total) });
         bar.stop();
         if (options.json) {
@@ -43,6 +45,14 @@ export function register(program: Command): void {
         model.dispose();
       }
     }));
+}
+
+/** For commander: a comma-separated list of kinds of site. */
+function kindList(text: string): SiteKind[] {
+  return list(text).map((kind) => {
+    if (!(SITE_KINDS as readonly string[]).includes(kind)) throw new InvalidArgumentError(`there are ${SITE_KINDS.join(', ')}.`);
+    return kind as SiteKind;
+  });
 }
 
 /** The ranking as columns: site, effect, effect and signed change per attribute, a mark for selected sites. */

@@ -12,14 +12,12 @@
 import type { Gpt2 } from '../model/index.ts';
 import { positionsOf, promptsPerRun } from '../task/activations.ts';
 import type { Prompts } from '../task/prompts.ts';
-import { formatSite, hookOf, type SiteAddress } from '../task/sites.ts';
+import { formatSite, hookOf, SITE_KINDS, type SiteAddress } from '../task/sites.ts';
 import { gatherRows, sub, sumSquaresRows, Tensor } from '../tensor/index.ts';
 import { mean, meanAbsoluteDifference } from './formulas.ts';
 import { activationsOf, ANSWER_POSITION, chunksByLength, PatchedPrompts, type Patch } from './patching.ts';
 import type { SiteRow } from './results.ts';
 import { Tally } from './tally.ts';
-
-export const KINDS = ['q', 'k', 'v', 'z'] as const;
 
 /** Relative change of an activation below which a counterfactual is taken not to reach it: rounding of float32 sums. */
 const UNCHANGED = 1e-6;
@@ -39,6 +37,9 @@ export interface Contrast {
 export interface DiscoverOptions {
   /** Share of the mean clean logit difference that selects a site. */
   threshold: number;
+  /** Kinds and positions to look at; all if not given. */
+  kinds?: readonly SiteAddress['kind'][];
+  positions?: readonly string[];
   signal?: AbortSignal;
   onProgress?: (done: number, total: number) => void;
 }
@@ -64,7 +65,7 @@ export async function rankSites(model: Gpt2, contrast: Contrast, options: Discov
   const { prompts } = contrast;
   const rows: Row[] = [];
   for (let layer = 0; layer < layers; layer++) {
-    for (const kind of KINDS) for (const position of Object.keys(prompts.positions)) rows.push({ kind, layer, position });
+    for (const kind of options.kinds ?? SITE_KINDS) for (const position of options.positions ?? Object.keys(prompts.positions)) rows.push({ kind, layer, position });
   }
   // the few prompts are neighbours in length, so that runs can start late
   const middle = Math.max(0, Math.floor((prompts.count - FIRST_LOOK) / 2));

@@ -16,6 +16,9 @@ export interface DiscoveryOptions {
   strong: number;
   /** Most cross-sections. */
   sections: number;
+  /** Kinds and positions to look at; all if not given. */
+  kinds?: readonly SiteAddress['kind'][];
+  positions?: readonly string[];
 }
 
 interface Finding extends DiscoveryOptions {
@@ -39,7 +42,7 @@ export function contrastFor(task: EvaluationTask, prompts: number, seed: number)
 /** Ranks all sites and groups the selected ones (discover.ts, sections.ts); an attribute is edited where the joint patch has an effect. */
 export async function findSections(model: Gpt2, task: EvaluationTask, options: Finding, watching: Watching = {}): Promise<{ ranking: SiteRow[]; sections: EditedSection[] }> {
   const contrast = contrastFor(task, options.prompts, options.seed);
-  const ranking = await rankSites(model, contrast, { threshold: options.threshold, ...watching });
+  const ranking = await rankSites(model, contrast, { threshold: options.threshold, kinds: options.kinds, positions: options.positions, ...watching });
   const found: FoundSection[] = sectionsFrom(ranking, { strong: options.strong, limit: options.sections });
   for (const site of options.extra) {
     const name = formatSite(site);
