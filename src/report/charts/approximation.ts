@@ -17,7 +17,8 @@ export function approximationChart({ results, series }: ChartInput): Chart {
     title: 'Approximation: do reconstructions do the work of the activations?',
     reading: 'Sufficiency: the share of the model’s logit difference that is left when reconstructions replace the activations of a '
       + 'cross-section. Necessity: how much of it goes when only what the reconstructions miss is kept. Both are best at 1, the dashed line; '
-      + 'at 0 a dictionary does no better than nothing.',
+      + 'at 0 a dictionary does no better than nothing, and a sufficiency '
+      + 'above 1 means that the reconstructions overshoot.',
     legend: [...used].map(([label, { colour }]) => ({ label, colour, shape: 'square' as const })),
     panels: rows.length === 0 ? [] : [panel('sufficiency', rows, used), panel('necessity', rows, used)],
   };

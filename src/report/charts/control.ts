@@ -61,8 +61,8 @@ function panel(rows: ControlRow[], looks: Map<string, Look>, domain: [number, nu
   joinLabels(points, domain[1] - domain[0]);
   const names = [...looks.keys()];
   const scale = { domain: names, range: [...looks.values()].map((l) => l.colour) };
-  const x = { field: 'weight', type: 'quantitative', title: 'Weight removed (share)', scale: { domain, nice: true, clamp: true }, axis: { tickCount: 5 } } as const;
-  const y = { field: 'accuracy', type: 'quantitative', title: 'Edit accuracy (share)', scale: { domain: [0, 1.08] as number[] }, axis: { values: [0, 0.2, 0.4, 0.6, 0.8, 1] as number[], format: '.1f', labelOverlap: false } } as const;
+  const x = { field: 'weight', type: 'quantitative', title: 'Weight removed (share)', scale: { domain: [domain[0], domain[1] + 0.15 * (domain[1] - domain[0])] as number[], nice: false, clamp: true }, axis: { tickCount: 5 } } as const;
+  const y = { field: 'accuracy', type: 'quantitative', title: 'Edit accuracy (share)', scale: { domain: [0, 1.08] as number[] }, axis: { values: [0, 0.2, 0.4, 0.6, 0.8, 1] as number[], format: '.1f', labelOverlap: false, grid: true } } as const;
   const stroke = { field: 'dictionary', type: 'nominal', legend: null, scale } as const;
   return {
     title: `${crossSection}: edit ${attribute}`,
@@ -72,7 +72,7 @@ function panel(rows: ControlRow[], looks: Map<string, Look>, domain: [number, nu
       width: PANEL_WIDTH, height: 190, autosize: { type: 'fit-x', contains: 'padding' }, config: vegaConfig, padding: 2,
       data: { values: points },
       layer: [
-        { data: { values: [{ tip: `no edit: accuracy ${score(accuracyNoEdit, 3)}` }] }, mark: { type: 'rule', strokeDash: [4, 3], strokeWidth: 1.5, color: muted }, encoding: { y: { datum: accuracyNoEdit }, description: { field: 'tip' } } },
+        { data: { values: [{ tip: `no edit: accuracy ${score(accuracyNoEdit, 3)}` }] }, mark: { type: 'rule', strokeDash: [4, 3], strokeWidth: 1.5, color: muted }, encoding: { y: { ...y, field: undefined, datum: accuracyNoEdit }, description: { field: 'tip' } } },
         { mark: { type: 'line', strokeWidth: 1.5, strokeOpacity: 0.6, aria: false }, encoding: { x, y, stroke, order: { field: 'k', type: 'quantitative' } } },
         {
           mark: { type: 'point', filled: true, size: 64, opacity: 1 },
