@@ -1,9 +1,10 @@
 /** `diffract eval ioi`: judge dictionaries on a model. */
 import { InvalidArgumentError, type Command } from 'commander';
+import { resultsText } from '../evaluation/results.ts';
 import { renderTable } from '../report/index.ts';
 import { parseCrossSection } from '../task/index.ts';
 import { evaluationDefaults as defaults, runEvaluation, stoppable } from './evaluation.ts';
-import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts';
+import { collect, list, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
   model: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
@@ -30,7 +31,7 @@ export function register(program: Command): void {
     .option('--selection-prompts <n>', 'prompts to choose SAEs on, apart from the scored ones', wholeNumber(1), defaults.selectionPrompts)
     .option('--seed <s>', 'seed of every random choice', wholeNumber(0), defaults.seed)
     .option('--dictionaries <names>', 'dictionaries to make: supervised, vanilla (default: both; with --sae only supervised)', list)
-    .option('--sae <dir>', 'a trained SAE in SAELens layout, as DIR or SITE=DIR; repeatable', collect)
+    .option('--sae <dir>', 'a trained SAE in SAELens layout, or a folder of them, as DIR or SITE=DIR; repeatable', collect)
     .option('--cross-section <spec>', "NAME=SITE,SITE,… instead of the model's own set; repeatable", collect)
     .option('--discover', 'find cross-sections by patching even for GPT-2 Small, whose published ones are used otherwise')
     .option('--threshold <share>', 'effect that selects a site, as a share of the logit difference', realNumber(0), defaults.discovery.threshold)
@@ -57,7 +58,7 @@ async function run(options: Options): Promise<void> {
       discovery: { ...defaults.discovery, threshold: options.threshold },
       sae: { ...defaults.sae, lambdas: options.lambda, features: options.features, ...(options.epochs ? { epochs: options.epochs } : {}) },
     }, signal);
-    if (options.json) printJson(results);
+    if (options.json) process.stdout.write(resultsText(results));
     else process.stdout.write(`${renderTable(results)}\nResults: ${resultsPath}\nReport:  ${reportPath}\n`);
   });
 }

@@ -2,18 +2,17 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
-import { loadSae, readSaeConfig } from '../dictionary/saelens.ts';
 import { evaluate, evaluationDefaults, type EvaluationOptions } from '../evaluation/evaluate.ts';
 import type { LoadedDictionary } from '../evaluation/dictionaries.ts';
 import { resultsText, type Results } from '../evaluation/results.ts';
 import { ioiEvaluation, type EvaluationTask } from '../evaluation/task.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
-import type { Gpu } from '../gpu/index.ts';
 import { Gpt2 } from '../model/index.ts';
 import { openGpu } from '../node.ts';
 import { renderReport } from '../report/index.ts';
-import { formatSite, gpt2SmallCrossSections, grammarFor, hookOf, IoiTask, parseSite, type CrossSection, type SiteAddress } from '../task/index.ts';
+import { gpt2SmallCrossSections, grammarFor, IoiTask, type CrossSection } from '../task/index.ts';
+import { loadDictionaries } from './sae-directories.ts';
 import { progress } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
@@ -25,7 +24,7 @@ export interface EvaluationRequest extends Partial<Omit<EvaluationOptions, 'load
   out: string;
   /** directory of word lists instead of the model's own */
   lexicon?: string;
-  /** directories in SAELens' layout, each as DIR or SITE=DIR */
+  /** directories in SAELens' layout or folders of them, each as DIR or SITE=DIR */
   saes?: readonly string[];
   crossSections?: readonly CrossSection[];
   /** find cross-sections by patching even where published ones exist */
@@ -43,9 +42,9 @@ export async function runEvaluation(request: EvaluationRequest, signal?: AbortSi
   const { model: where, out, lexicon, saes = [], crossSections, discover, ...options } = request;
   await assertWritable(out);
   const { model, task } = await openTask(where, lexicon);
-  const loaded: LoadedDictionary[] = [];
+  let loaded: LoadedDictionary[] = [];
   try {
-    for (const sae of saes) loaded.push(await loadDictionary(model.gpu, sae, model));
+    loaded = await loadDictionaries(model, saes);
     const published = !crossSections && !discover && isGpt2Small(model);
     const bars = new PhaseBars();
     const results = await evaluate(model, task, {
@@ -88,35 +87,6 @@ export async function openTask(where: string, lexicon?: string): Promise<{ model
 export function isGpt2Small(model: Gpt2): boolean {
   const { layers, heads, width } = model.config;
   return layers === 12 && heads === 12 && width === 768;
-}
-
-/** Loads DIR, or SITE=DIR where the directory does not say which site it belongs to. */
-async function loadDictionary(gpu: Gpu, text: string, model: Gpt2): Promise<LoadedDictionary> {
-  const split = /^([qkvz]@L\d+H\d+@[^=]+)=(.+)$/.exec(text);
-  const path = split ? split[2]! : text;
-  const source = openSource(path);
-  const { metadata } = await readSaeConfig(source);
-  const site = split ? parseSite(split[1]!) : siteOf(metadata, path);
-  const dictionary = await loadSae(gpu, source, {
-    width: model.config.headWidth, hookName: hookOf(site), headIndex: site.head, position: site.position, modelHash: model.hash, weightProcessing: { ...model.processing },
-  });
-  const l1 = metadata.l1_coefficient;
-  const scale = metadata.activation_scale;
-  const variant = 'vanilla';
-  return {
-    site, variant, dictionary, name: typeof l1 === 'number' ? `${variant} λ=${l1}` : `${variant} ${path}`,
-    lambda: typeof l1 === 'number' ? l1 : null, scale: typeof scale === 'number' ? scale : null,
-  };
-}
-
-/** The site that a dictionary's metadata name: our own `site`, or SAELens' hook and head with the semantic position. */
-function siteOf(metadata: Readonly<Record<string, unknown>>, path: string): SiteAddress {
-  if (typeof metadata.site === 'string') return parseSite(metadata.site);
-  const hook = /^blocks\.(\d+)\.attn\.hook_([qkvz])$/.exec(String(metadata.hook_name ?? ''));
-  if (hook && typeof metadata.hook_head_index === 'number' && typeof metadata.position === 'string') {
-    return parseSite(formatSite({ kind: hook[2] as SiteAddress['kind'], layer: Number(hook[1]), head: metadata.hook_head_index, position: metadata.position }));
-  }
-  throw new UsageError(`--sae ${path}: its cfg.json does not name a head's site and position; give them, as in --sae z@L0H3@end=${path}`);
 }
 
 /** One bar per phase, each taking the place of the last. */

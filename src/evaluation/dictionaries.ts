@@ -1,14 +1,12 @@
 /** The dictionaries of an evaluation: mean codes fitted, SAEs trained or taken as they are, one set per site; and what each is like. */
 import type { Dictionary } from '../dictionary/dictionary.ts';
 import { MeanCodes } from '../dictionary/supervised.ts';
-import { UsageError } from '../errors.ts';
+import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
 import type { Prompts } from '../task/prompts.ts';
 import { formatSite, hookOf, type SiteAddress } from '../task/sites.ts';
 import { activeMask, meanColumns, sub, sumRows, sumSquaresRows, type Tensor } from '../tensor/index.ts';
-import type { LogRecord } from '../training/log.ts';
-import type { SaeJob, TrainSettings } from '../training/settings.ts';
-import { trainSaes } from '../training/train.ts';
+import { trainSaes, type LogRecord, type SaeJob, type TrainSettings } from '../training/index.ts';
 import { attributeIds, Catalogue } from './catalogue.ts';
 import { mean, weightStatistics } from './formulas.ts';
 import type { CurvePoint, DictionaryRow, WeightRow } from './results.ts';
@@ -64,7 +62,7 @@ export async function trainVanilla(
   if (lambdas.length === 0) throw new UsageError('SAEs are to be trained, but no sparsity weight is given');
   const jobs = sites.flatMap((site) => lambdas.map((l1): SaeJob => ({
     name: `vanilla ${formatSite(site)} λ=${l1}`, data: activations.get(formatSite(site))!, l1, seed: fitting.seed,
-    metadata: { model_name: model.name, hook_name: hookOf(site), hook_head_index: site.head, site: formatSite(site) },
+    metadata: { model_name: model.name, hook_name: hookOf(site), hook_head_index: site.head, position: site.position, site: formatSite(site) },
   })));
   const curves: CurvePoint[][] = jobs.map(() => []);
   const { saes, finished } = await trainSaes(model.gpu, jobs, {
@@ -77,22 +75,36 @@ export async function trainVanilla(
   jobs.forEach((job, i) => {
     const scale = saes[i]!.metadata.activation_scale;
     catalogue.add(sites[Math.floor(i / lambdas.length)]!, {
-      name: `vanilla λ=${job.l1}`, variant: 'vanilla', dictionary: saes[i]!, source: 'trained', lambda: job.l1,
+      name: vanillaName(job.l1), variant: 'vanilla', dictionary: saes[i]!, source: 'trained', lambda: job.l1,
       scale: typeof scale === 'number' ? scale : null, curve: thinned(curves[i]!, CURVE_POINTS),
     });
   });
   if (!finished) fitting.signal?.throwIfAborted();
 }
 
-/** Adds dictionaries from elsewhere. Throws UsageError if one is as wide as no head of the model or shares its name with another at its site. */
-export function addLoaded(model: Gpt2, catalogue: Catalogue, loaded: readonly LoadedDictionary[]): void {
-  for (const { site, name, variant, lambda, scale, dictionary } of loaded) {
+/** Throws ShapeError if a dictionary from elsewhere is as wide as no head of the model, UsageError if two at a site would have one name. */
+export function checkLoaded(model: Gpt2, loaded: readonly LoadedDictionary[], made: readonly string[], lambdas: readonly number[]): void {
+  const planned = made.flatMap((name) => (name === 'vanilla' ? lambdas.map(vanillaName) : [name]));
+  const taken = new Set<string>();
+  for (const { site, name, dictionary } of loaded) {
     if (dictionary.dIn !== model.config.headWidth) {
-      throw new UsageError(`dictionary ${name} takes activations of width ${dictionary.dIn}, but ${formatSite(site)} of ${model.name} has width ${model.config.headWidth}`);
+      throw new ShapeError(`dictionary ${name} takes activations of width ${dictionary.dIn}, but ${formatSite(site)} of ${model.name} has width ${model.config.headWidth}`);
     }
-    if (catalogue.find(site, name)) throw new UsageError(`two dictionaries at ${formatSite(site)} are called ${name}`);
+    const key = `${formatSite(site)} ${name}`;
+    if (taken.has(key) || planned.includes(name)) throw new UsageError(`two dictionaries at ${formatSite(site)} would be called ${name}`);
+    taken.add(key);
+  }
+}
+
+/** Adds dictionaries from elsewhere. */
+export function addLoaded(catalogue: Catalogue, loaded: readonly LoadedDictionary[]): void {
+  for (const { site, name, variant, lambda, scale, dictionary } of loaded) {
     catalogue.add(site, { name, variant, dictionary, source: 'loaded', lambda, scale, curve: [] });
   }
+}
+
+function vanillaName(l1: number): string {
+  return `vanilla λ=${l1}`;
 }
 
 /** What each dictionary is like on prompts that it was not made from, and the statistics of its weights there. */

@@ -8,11 +8,12 @@ import { byLength, collectActivations, promptsPerRun } from '../task/activations
 import type { Prompts } from '../task/prompts.ts';
 import { checkSite, formatSite, type CrossSection, type SiteAddress } from '../task/sites.ts';
 import type { Tensor } from '../tensor/index.ts';
+import { trainDefaults } from '../training/index.ts';
 import { countActive, placeGroupings } from './active-counts.ts';
 import { approximationRows } from './approximation.ts';
 import { attributeIds, Catalogue, type EditedSection } from './catalogue.ts';
 import { choose, controlRows, distinctEdits, editName } from './control.ts';
-import { addLoaded, BUILT_IN, describe, fitSupervised, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
+import { addLoaded, BUILT_IN, checkLoaded, describe, fitSupervised, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
 import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './formulas.ts';
 import { interpretabilityRow, interpretFeatures, propertiesOf } from './interpretability.ts';
 import { RESULTS_SCHEMA, type InterpretabilityRow, type Results, type SiteRow } from './results.ts';
@@ -66,7 +67,7 @@ export const evaluationDefaults: EvaluationOptions = {
   ks: [2, 4, 8, 16],
   batch: null,
   discovery: { prompts: 32, threshold: 0.2, strong: 0.5, sections: 5 },
-  sae: { lambdas: [1, 2], features: 256, epochs: 40, batch: 128, learningRate: 6e-3 },
+  sae: { lambdas: [0.5, 2], features: trainDefaults.features, epochs: 40 },
   versions: {},
   saePaths: [],
 };
@@ -99,6 +100,7 @@ function checkOptions(model: Gpt2, options: EvaluationOptions): void {
     for (const site of sites) checkSite(site, model.config);
   }
   for (const { site } of options.loaded) checkSite(site, model.config);
+  checkLoaded(model, options.loaded, options.dictionaries, options.sae.lambdas);
 }
 
 class Evaluation {
@@ -124,7 +126,6 @@ class Evaluation {
     const seeds = seedsOf(options.seed);
     const training = task.training(options.trainPrompts, seeds.training);
     const interpreted = withEveryValue(task, training, seeds.interpretability);
-    addLoaded(model, catalogue, options.loaded);
 
     const { ranking, sections } = await this.phase('sites', (progress) => this.sections(progress));
     const sites = distinctSites(sections);
@@ -139,6 +140,7 @@ class Evaluation {
     if (options.dictionaries.includes('vanilla')) {
       await this.phase('SAE training', (progress) => trainVanilla(model, catalogue, sites, trainingActivations, this.fitting(progress)));
     }
+    addLoaded(catalogue, options.loaded);
 
     const edits = new Map(distinctEdits(sections).map((edit) => [editName(edit), edit]));
     const scored = sampleEdited(task, options.prompts, seeds.evaluation, seeds.counterfactual, edits);
@@ -247,7 +249,7 @@ class Evaluation {
         prompts: discovery.prompts, threshold: discovery.threshold,
         counterfactuals: 'one attribute at a time; the effect of a site is the largest over attributes',
       },
-      sae: dictionaries.includes('vanilla') ? { ...sae } : null,
+      sae: dictionaries.includes('vanilla') ? { ...trainDefaults, ...sae, seed } : null,
       denominatorGuard: DENOMINATOR_GUARD,
     };
   }
