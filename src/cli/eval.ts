@@ -1,6 +1,6 @@
 /** `diffract eval ioi`: judge dictionaries on a model. */
 import { InvalidArgumentError, type Command } from 'commander';
-import { resultsText } from '../evaluation/results.ts';
+import { resultsText } from '../evaluation/index.ts';
 import { renderTable } from '../report/index.ts';
 import { parseCrossSection } from '../task/index.ts';
 import { evaluationDefaults as defaults, runEvaluation, stoppable } from './evaluation.ts';

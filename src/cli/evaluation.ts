@@ -2,10 +2,7 @@
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { UsageError } from '../errors.ts';
-import { evaluate, evaluationDefaults, type EvaluationOptions } from '../evaluation/evaluate.ts';
-import type { LoadedDictionary } from '../evaluation/dictionaries.ts';
-import { resultsText, type Results } from '../evaluation/results.ts';
-import { ioiEvaluation, type EvaluationTask } from '../evaluation/task.ts';
+import { evaluate, evaluationDefaults, ioiEvaluation, resultsText, type EvaluationOptions, type EvaluationTask, type LoadedDictionary, type Results } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
 import { Gpt2 } from '../model/index.ts';

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadSae, readSaeConfig } from '../dictionary/index.ts';
 import { FileError, UsageError } from '../errors.ts';
-import type { LoadedDictionary } from '../evaluation/dictionaries.ts';
+import type { LoadedDictionary } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { checkSite, formatSite, hookOf, parseSite, type SiteAddress } from '../task/index.ts';

@@ -1,7 +1,6 @@
 /** `diffract sites`: rank a model's sites by what patching them does to the task. */
 import { InvalidArgumentError, type Command } from 'commander';
-import type { SiteRow } from '../evaluation/results.ts';
-import { findSections } from '../evaluation/select-sections.ts';
+import { findSections, type SiteRow } from '../evaluation/index.ts';
 import { evaluationDefaults, openTask, stoppable } from './evaluation.ts';
 import { formatSite, SITE_KINDS, type SiteKind } from '../task/index.ts';
 import { list, printJson, progress, realNumber, wholeNumber } from './terminal.ts';

@@ -9,7 +9,7 @@
  */
 import { ShapeError } from '../errors.ts';
 import {
-  add, gatherRows, matmul, meanColumns, mul, reciprocalRows, segmentSum, sub, sumRows, Tensor,
+  add, gatherRows, matmul, meanColumns, mul, reciprocalRows, segments, segmentSum, sub, sumRows, Tensor,
 } from '../tensor/index.ts';
 import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
 
@@ -140,15 +140,4 @@ function idsOf(examples: Examples, space: AttributeSpace, n: number): Uint32Arra
   if (!ids || ids.length !== n) throw new ShapeError(`${n} examples come with ${ids?.length ?? 'no'} values of attribute ${space.name}`);
   for (const id of ids) if (id >= space.values) throw new ShapeError(`attribute ${space.name} has ${space.values} values, an example has number ${id}`);
   return ids;
-}
-
-/** Rows grouped by id, ids ascending and rows in their own order within one: the rows of id v are order[starts[v] .. starts[v + 1]). */
-export function segments(ids: Uint32Array, groups: number): { order: Uint32Array; starts: Uint32Array } {
-  const starts = new Uint32Array(groups + 1);
-  for (const id of ids) starts[id + 1]!++;
-  for (let group = 0; group < groups; group++) starts[group + 1]! += starts[group]!;
-  const next = starts.slice(0, groups);
-  const order = new Uint32Array(ids.length);
-  ids.forEach((id, row) => { order[next[id]!++] = row; });
-  return { order, starts };
 }

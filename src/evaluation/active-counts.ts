@@ -1,6 +1,5 @@
 /** Where features are active, counted on the GPU: what Test 3 needs of a dictionary's codes. */
-import { segments } from '../dictionary/supervised.ts';
-import { activeMask, segmentSum, Tensor } from '../tensor/index.ts';
+import { activeMask, segments, segmentSum, Tensor } from '../tensor/index.ts';
 import type { ActiveCounts, Grouping } from './interpretability.ts';
 
 /** The prompts of each group as the GPU reads them; made once for all dictionaries over the same prompts. */

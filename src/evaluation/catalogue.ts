@@ -1,7 +1,6 @@
 /** Which dictionaries there are at each site, and the activations of one batch of prompts as dictionaries want them. */
-import type { Dictionary, Examples } from '../dictionary/dictionary.ts';
-import type { Prompts } from '../task/prompts.ts';
-import { formatSite, type CrossSection, type SiteAddress } from '../task/sites.ts';
+import type { Dictionary, Examples } from '../dictionary/index.ts';
+import { type CrossSection, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import { add, gatherRows, sub, Tensor } from '../tensor/index.ts';
 import type { PatchedPrompts } from './patching.ts';
 import type { CurvePoint } from './results.ts';

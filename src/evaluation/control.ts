@@ -9,9 +9,8 @@
  * mean over sites where it is defined, then over prompts. Of the SAEs of one variant each site uses, per attribute and k, the one whose edits
  * come closest in l2 to the counterfactual activation, measured on prompts that are not scored.
  */
-import type { EditResult, Examples } from '../dictionary/dictionary.ts';
-import type { Prompts } from '../task/prompts.ts';
-import { formatSite, type SiteAddress } from '../task/sites.ts';
+import type { EditResult, Examples } from '../dictionary/index.ts';
+import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import { sub, sumSquaresRows, type Tensor } from '../tensor/index.ts';
 import { attributeIds, examplesAt, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
 import { agreement, mean, meanIgnoringNaN, relativeAccuracy, relativeWeight } from './formulas.ts';

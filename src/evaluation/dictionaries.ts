@@ -1,10 +1,8 @@
 /** The dictionaries of an evaluation: mean codes fitted, SAEs trained or taken as they are, one set per site; and what each is like. */
-import type { Dictionary } from '../dictionary/dictionary.ts';
-import { MeanCodes } from '../dictionary/supervised.ts';
+import { type Dictionary, MeanCodes } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import type { Prompts } from '../task/prompts.ts';
-import { formatSite, hookOf, type SiteAddress } from '../task/sites.ts';
+import { formatSite, hookOf, type Prompts, type SiteAddress } from '../task/index.ts';
 import { activeMask, meanColumns, sub, sumRows, sumSquaresRows, type Tensor } from '../tensor/index.ts';
 import { trainSaes, type LogRecord, type SaeJob, type TrainSettings } from '../training/index.ts';
 import { attributeIds, Catalogue } from './catalogue.ts';

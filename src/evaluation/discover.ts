@@ -10,9 +10,7 @@
  * The others are run on a few prompts first, and on all of them if those few show at least half of what would select the site.
  */
 import type { Gpt2 } from '../model/index.ts';
-import { positionsOf, promptsPerRun } from '../task/activations.ts';
-import type { Prompts } from '../task/prompts.ts';
-import { formatSite, hookOf, SITE_KINDS, type SiteAddress } from '../task/sites.ts';
+import { formatSite, hookOf, positionsOf, type Prompts, promptsPerRun, SITE_KINDS, type SiteAddress } from '../task/index.ts';
 import { gatherRows, sub, sumSquaresRows, Tensor } from '../tensor/index.ts';
 import { mean, meanAbsoluteDifference } from './formulas.ts';
 import { activationsOf, ANSWER_POSITION, chunksByLength, PatchedPrompts, type Patch } from './patching.ts';

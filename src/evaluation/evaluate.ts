@@ -4,9 +4,7 @@
  */
 import { UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { byLength, collectActivations, promptsPerRun } from '../task/activations.ts';
-import type { Prompts } from '../task/prompts.ts';
-import { checkSite, formatSite, type CrossSection, type SiteAddress } from '../task/sites.ts';
+import { byLength, checkSite, collectActivations, type CrossSection, formatSite, type Prompts, promptsPerRun, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { trainDefaults } from '../training/index.ts';
 import { countActive, placeGroupings } from './active-counts.ts';

@@ -8,7 +8,7 @@
  *                one attribute exclude each other, so that counts of a union are sums of counts
  * Supervised codes are scored the same way as SAEs: their features are the attribute values, active where the code is not zero.
  */
-import type { Prompts } from '../task/prompts.ts';
+import type { Prompts } from '../task/index.ts';
 import { f1Score, mean, quantile, type F1 } from './formulas.ts';
 import type { InterpretabilityRow, Thresholds } from './results.ts';
 import { UsageError } from '../errors.ts';

@@ -3,9 +3,7 @@
  * patched site, with all sites of a cross-section patched together in one forward pass. Nothing leaves the GPU.
  */
 import type { Gpt2, Run } from '../model/index.ts';
-import { positionsOf } from '../task/activations.ts';
-import type { Prompts } from '../task/prompts.ts';
-import { formatSite, hookOf, type SiteAddress } from '../task/sites.ts';
+import { formatSite, hookOf, positionsOf, type Prompts, type SiteAddress } from '../task/index.ts';
 import { argmax, gatherElements, mul, sumRows, Tensor } from '../tensor/index.ts';
 
 /** New values for one site: [prompts, headWidth]. */

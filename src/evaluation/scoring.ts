@@ -1,6 +1,6 @@
 /** The forward passes of Tests 1 and 2: batches of prompts through every intervention, and the distances that SAEs are chosen by. */
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, type SiteAddress } from '../task/sites.ts';
+import { formatSite, type SiteAddress } from '../task/index.ts';
 import { CLEAN, measureApproximation } from './approximation.ts';
 import { Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
 import { CLEAN_PREDICTION, editName, editPair, measureControl, measureDistances, type Choice } from './control.ts';

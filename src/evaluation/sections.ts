@@ -6,7 +6,7 @@
  * overwritten in later ones by the patch), so that patching them jointly is well defined; a joint section shows what no head shows alone when
  * several carry the same thing. Weak ones go first when there are more than `limit`.
  */
-import { parseSite, type SiteAddress } from '../task/sites.ts';
+import { parseSite, type SiteAddress } from '../task/index.ts';
 import type { SiteRow } from './results.ts';
 
 export interface SectionRules {

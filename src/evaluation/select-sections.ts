@@ -1,6 +1,6 @@
 /** The cross-sections of an evaluation: as given, or found by patching; each with the attributes whose edits are tested there. */
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, type CrossSection, type SiteAddress } from '../task/sites.ts';
+import { type CrossSection, formatSite, type SiteAddress } from '../task/index.ts';
 import type { EditedSection } from './catalogue.ts';
 import { jointEffects, rankSites, type Contrast } from './discover.ts';
 import type { SiteRow } from './results.ts';

@@ -1,7 +1,5 @@
 /** What an evaluation asks of a task, and the samples that one evaluation draws from it. */
-import { promptTable, type Prompts } from '../task/prompts.ts';
-import { byLength } from '../task/activations.ts';
-import type { Attribute, IoiPrompts, IoiTask } from '../task/ioi.ts';
+import { type Attribute, byLength, type IoiPrompts, type IoiTask, type Prompts, promptTable } from '../task/index.ts';
 import { assertEveryValue, missingValues } from './interpretability.ts';
 
 /** A task as an evaluation sees it: prompts for each purpose, and prompts with attributes changed. */

@@ -16,3 +16,4 @@ export { activeMask, reciprocalRows } from './codes.ts';
 export { affine, fill, gelu, relu, transpose, widen16 } from './elementwise.ts';
 export { maxRows, meanColumns, meanRows, segmentSum, sumColumns, sumRows, sumSquaresRows } from './reduce.ts';
 export { randomBits, randomNormal, randomUniform, type RandomOptions } from './random.ts';
+export { segments } from './segments.ts';

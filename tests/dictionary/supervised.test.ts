@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
 import type { Examples } from '../../src/dictionary/dictionary.ts';
-import { MeanCodes, segments } from '../../src/dictionary/supervised.ts';
-import { Tensor } from '../../src/tensor/index.ts';
+import { MeanCodes } from '../../src/dictionary/supervised.ts';
+import { segments, Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 

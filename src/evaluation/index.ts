@@ -1,0 +1,8 @@
+/** Evaluations: the three tests, discovery of sites, and whole runs that give one typed record. */
+export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } from './evaluate.ts';
+export { ioiEvaluation, type EvaluationTask } from './task.ts';
+export type { LoadedDictionary, SaePlan } from './dictionaries.ts';
+export { findSections, type DiscoveryOptions } from './select-sections.ts';
+export { rankSites, type Contrast } from './discover.ts';
+export { agreement, f1Score, necessity, sufficiency, weightStatistics, type F1, type Score } from './formulas.ts';
+export * from './results.ts';
