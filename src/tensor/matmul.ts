@@ -1,23 +1,21 @@
 /** Matrix products, batched, with the epilogues that a transformer and an SAE need. */
-import anySource from '../../kernels/matmul-any.wgsl';
-import dotSource from '../../kernels/matmul-dot.wgsl';
 import registersSource from '../../kernels/matmul-registers.wgsl';
 import tiledSource from '../../kernels/matmul-tiled.wgsl';
 import vectorSource from '../../kernels/matmul-vector.wgsl';
 import { ShapeError } from '../errors.ts';
-import { defineKernel, type BufferSlice, type Gpu, type Kernel, type Variant } from '../gpu/index.ts';
-import { canRun, layOut, planMatmul, type MatmulShape, type MatmulVariant } from './matmul-plan.ts';
+import { defineKernel, type BufferSlice, type Kernel } from '../gpu/index.ts';
+import { planMatmul, type MatmulShape, type MatmulVariant, type Range } from './matmul-plan.ts';
 import { Tensor, elements, sameShape, showShape } from './tensor.ts';
-import { rowWindows, windowOf } from './windows.ts';
 
+const tiledKernel = defineKernel('matmul-tiled', tiledSource);
 const kernels: Record<MatmulVariant, Kernel> = {
   registers: defineKernel('matmul-registers', registersSource),
-  dot: defineKernel('matmul-dot', dotSource),
-  tiled: defineKernel('matmul-tiled', tiledSource),
+  tiled: tiledKernel,
+  large: tiledKernel,
   vector: defineKernel('matmul-vector', vectorSource),
-  any: defineKernel('matmul-any', anySource),
 };
-const ACTIVATIONS = { relu: 1, gelu: 2 } as const;
+/** Bits of the kernels' flags. */
+const FLAGS = { bias: 1, biasEach: 2, gelu: 4, relu: 8, residual: 16, residualOut: 32, accumulate: 64, rowsFastest: 128 } as const;
 
 export interface MatmulOptions {
   /** a is [...batch, K, M]. */
@@ -28,126 +26,88 @@ export interface MatmulOptions {
   bias?: Tensor;
   /** `gelu` is GPT-2's tanh form. */
   activation?: 'gelu' | 'relu';
-  /** Added last; as many elements as the result. */
+  /** Added last; as many elements as the result. It may be `out` itself, which is then added to. */
   residual?: Tensor;
   /** Multiplies the product, before the bias. */
   scale?: number;
-  /** Written into instead of a new tensor; its rows may be longer than N. */
+  /** Written into instead of a new tensor; its rows may be longer than N. It may not share memory with a, b or bias. */
   out?: Tensor;
   /** First column of `out` that is written. */
   outColumn?: number;
   /** Forces a kernel; the planner chooses otherwise. For tests and benchmarks. */
   variant?: MatmulVariant;
-}
-
-/** One product as it is dispatched: sizes, what is bound, and strides between matrices of a batch in numbers. */
-interface Product extends MatmulShape {
-  a: BufferSlice; b: BufferSlice; bias: BufferSlice | null; residual: BufferSlice | null; out: BufferSlice;
-  aBatch: number; bBatch: number; biasBatch: number; outBatch: number;
+  /** Plans as for a CPU driver, or as for a real GPU, whatever this one is. For tests and benchmarks. */
+  software?: boolean;
 }
 
 /**
- * act(scale · A·B + bias) + residual.
+ * activation(scale · A·B + bias) + residual.
  * a [...batch, M, K]; b [...batch, K, N], or [K, N] for the whole batch; returns [...batch, M, N], or `out`.
- * Operands and results beyond the binding limit are computed in windows: of rows of a and out, of rows of a transposed b, or of
- * whole matrices of a batch. Throws ShapeError, LimitError.
+ * Operands and results beyond the binding limit are computed in windows of rows, columns and k. Throws ShapeError.
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
-  const { transposeA = false, transposeB = false, bias, residual, outColumn = 0 } = options;
+  const { gpu } = a;
+  const { bias, activation, scale = 1, software = gpu.software } = options;
+  const { shape, outShape } = shapeOf(a, b, options);
+  const out = options.out ?? Tensor.empty(gpu, outShape);
+  const plan = planMatmul(shape, { ...gpu.limits, software }, options.variant);
+  const parts = plan.steps.some((s) => s.accumulate);
+  // Partial sums would overwrite a residual that stands where they go.
+  const inPlace = options.residual !== undefined && options.residual.storage === out.storage && !parts;
+  const residual = options.residual && options.residual.storage === out.storage && parts ? options.residual.clone() : options.residual;
+  const epilogue = (bias ? (shape.biasBatch ? FLAGS.biasEach : FLAGS.bias) : 0) | (activation ? FLAGS[activation] : 0)
+    | (residual ? (inPlace ? FLAGS.residualOut : FLAGS.residual) : 0);
+  for (const { constants, params, groups, bound, accumulate, last, rowsFastest } of plan.steps) {
+    const flags = (last ? epilogue : 0) | (accumulate ? FLAGS.accumulate : 0) | (rowsFastest ? FLAGS.rowsFastest : 0);
+    gpu.dispatch({
+      kernel: kernels[plan.variant], groups, params: { ...params, flags, scale }, constants: { ...plan.constants, ...constants },
+      // A kernel without bias or residual does not read their bindings; a stands in.
+      bindings: [
+        part(a, bound.a), part(a, bound.a), part(b, bound.b), part(b, bound.b), bias ? part(bias, bound.bias) : part(a, bound.a),
+        residual && !inPlace ? part(residual, bound.residual) : part(a, bound.a), part(out, bound.out),
+      ],
+    });
+  }
+  if (residual !== options.residual) residual?.dispose();
+  return out;
+}
+
+function part(tensor: Tensor, { start, count }: Range): BufferSlice {
+  return { storage: tensor.storage, byteOffset: tensor.byteOffset + start * 4, byteLength: count * 4 };
+}
+
+/** The problem that two tensors and the options pose. Throws ShapeError, which names both. */
+function shapeOf(a: Tensor, b: Tensor, options: MatmulOptions): { shape: MatmulShape; outShape: readonly number[] } {
+  const { transposeA = false, transposeB = false, bias, residual, out, outColumn = 0 } = options;
   const fail = (why: string): never => {
     throw new ShapeError(`matmul: ${why}; a ${showShape(a.shape)}${transposeA ? 'ᵀ' : ''}, b ${showShape(b.shape)}${transposeB ? 'ᵀ' : ''}`);
   };
   if (a.shape.length < 2 || b.shape.length < 2) fail('operands need at least two axes');
+  for (const t of [a, b, bias, residual, out]) if (t && t.dtype !== 'f32') fail(`operands must be f32, one is ${t.dtype}`);
   const batchShape = a.shape.slice(0, -2);
   const [a1, a2] = a.shape.slice(-2) as [number, number];
   const [b1, b2] = b.shape.slice(-2) as [number, number];
   const [m, k] = transposeA ? [a2, a1] : [a1, a2];
   const [inner, n] = transposeB ? [b2, b1] : [b1, b2];
-  const shared = b.shape.length === 2;
+  const sharedB = b.shape.length === 2;
   const batch = elements(batchShape);
   if (k !== inner) fail(`inner sizes ${k} and ${inner} differ`);
-  if (!shared && !sameShape(b.shape.slice(0, -2), batchShape)) fail('batches differ');
-  if (residual && residual.size !== batch * m * n) fail(`residual ${showShape(residual.shape)} does not fit`);
+  if (!sharedB && !sameShape(b.shape.slice(0, -2), batchShape)) fail('batches differ');
+  if (residual && residual.size !== batch * m * n && residual !== out) fail(`residual ${showShape(residual.shape)} does not fit`);
   if (bias && bias.size !== n && bias.size !== batch * n) fail(`bias ${showShape(bias.shape)} does not fit`);
-  const out = options.out ?? Tensor.empty(a.gpu, [...batchShape, m, n]);
-  const outRow = out.shape.at(-1)!;
-  if (out.size !== batch * m * outRow || outColumn + n > outRow) fail(`out ${showShape(out.shape)} does not fit`);
-
-  const ownBias = bias !== undefined && bias.size !== n;
-  const sizes = { n, k, transposeA, transposeB, outRow, column: outColumn, biasBatch: ownBias ? n : 0 };
-  if (shared && !transposeA && !ownBias) rowsAtATime(a, b, out, { ...sizes, batch: 1, m: batch * m }, options);
-  else matricesAtATime(a, b, out, { ...sizes, batch, m }, shared, options);
-  return out;
-}
-
-/** All kernels that `matmul` may use for GPT-2's shapes on this adapter, for `gpu.prepare`. */
-export function matmulPipelines(gpu: Gpu, uses: readonly { shape: MatmulShape; options: MatmulOptions }[]): ({ kernel: Kernel } & Variant)[] {
-  return uses.map(({ shape, options }) => {
-    const plan = planMatmul(shape, gpu.software);
-    return { kernel: kernels[plan.variant], constants: { ...plan.constants, ...flags(plan.variant, shape, options, options.bias !== undefined, options.residual !== undefined) } };
-  });
-}
-
-type Sizes = MatmulShape & { biasBatch: number };
-
-/** One matrix b for all rows of a: windows of rows of a and out, and of rows of a transposed b, which are columns of out. */
-function rowsAtATime(a: Tensor, b: Tensor, out: Tensor, sizes: Sizes, options: MatmulOptions): void {
-  const { n, k, m, outRow, transposeB } = sizes;
-  const { bias, residual } = options;
-  const rowBytes = { a: k * 4, out: outRow * 4, residual: n * 4 };
-  const blocks = transposeB ? rowWindows(a.gpu, n, [rowBytes.a, 4]) : [{ start: 0, count: n }];
-  if (blocks.length > 1 && residual) throw new ShapeError('matmul: a residual cannot be added where b is bound in windows');
-  const windows = rowWindows(a.gpu, m, [rowBytes.a, rowBytes.out, ...(residual ? [rowBytes.residual] : [])]);
-  for (const block of blocks) {
-    for (const window of windows) {
-      dispatch(a.gpu, {
-        ...sizes, m: window.count, n: block.count, column: sizes.column + block.start,
-        a: windowOf(a, window, rowBytes.a), b: blocks.length > 1 ? windowOf(b, block, rowBytes.a) : b,
-        bias: bias ? windowOf(bias, block, 4) : null, residual: residual ? windowOf(residual, window, rowBytes.residual) : null, out: windowOf(out, window, rowBytes.out),
-        aBatch: 0, bBatch: 0, biasBatch: 0, outBatch: 0,
-      }, options);
-    }
-  }
-}
-
-/** A matrix b for each matrix a: windows of whole matrices. */
-function matricesAtATime(a: Tensor, b: Tensor, out: Tensor, sizes: Sizes, shared: boolean, options: MatmulOptions): void {
-  const { m, n, k, outRow, biasBatch } = sizes;
-  const { bias, residual } = options;
-  const bytes = { a: m * k * 4, b: k * n * 4, bias: biasBatch * 4, out: m * outRow * 4, residual: m * n * 4 };
-  const used = [bytes.a, bytes.out, ...(shared ? [] : [bytes.b]), ...(biasBatch ? [bytes.bias] : []), ...(residual ? [bytes.residual] : [])];
-  for (const window of rowWindows(a.gpu, sizes.batch, used)) {
-    dispatch(a.gpu, {
-      ...sizes, batch: window.count,
-      a: windowOf(a, window, bytes.a), b: shared ? b : windowOf(b, window, bytes.b),
-      bias: bias ? (biasBatch ? windowOf(bias, window, bytes.bias) : bias) : null,
-      residual: residual ? windowOf(residual, window, bytes.residual) : null, out: windowOf(out, window, bytes.out),
-      aBatch: m * k, bBatch: shared ? 0 : k * n, outBatch: m * outRow,
-    }, options);
-  }
-}
-
-function dispatch(gpu: Gpu, p: Product, options: MatmulOptions): void {
-  if (p.batch * p.m * p.n === 0) return;
-  if (options.variant && !canRun(options.variant, p)) throw new ShapeError(`matmul: the ${options.variant} kernel cannot compute m ${p.m}, n ${p.n}, k ${p.k}`);
-  const plan = options.variant ? layOut(options.variant, p) : planMatmul(p, gpu.software);
-  gpu.dispatch({
-    kernel: kernels[plan.variant],
-    constants: { ...plan.constants, ...flags(plan.variant, p, options, p.bias !== null, p.residual !== null) },
-    // A kernel without bias or residual never reads their bindings; a stands in.
-    bindings: [p.a, p.b, p.bias ?? p.a, p.residual ?? p.a, p.out],
-    params: {
-      batch: p.batch, m: p.m, n: p.n, k: p.k, a_batch: p.aBatch, b_batch: p.bBatch, bias_batch: p.biasBatch, out_batch: p.outBatch,
-      out_row: p.outRow, column: p.column, tiles_m: plan.tilesM, tiles_n: plan.tilesN, scale: options.scale ?? 1,
-    },
-    groups: plan.groups,
-  });
-}
-
-function flags(variant: MatmulVariant, s: MatmulShape, options: MatmulOptions, bias: boolean, residual: boolean): Record<string, number | boolean> {
-  return {
-    BIAS: bias, RESIDUAL: residual, ACTIVATION: options.activation ? ACTIVATIONS[options.activation] : 0,
-    ...(variant === 'dot' ? {} : { TRANSPOSE_A: s.transposeA }),
-    ...(variant === 'tiled' || variant === 'any' ? { TRANSPOSE_B: s.transposeB } : {}),
-  };
+  const outShape = [...batchShape, m, n];
+  const outWidth = out ? out.shape.at(-1) ?? 0 : n;
+  if (outColumn < 0 || outColumn + n > outWidth || (out && out.size !== batch * m * outWidth)) fail(`out ${showShape(out?.shape ?? outShape)} does not hold the result from column ${outColumn} on`);
+  if (out && [a, b, bias].some((t) => t?.storage === out.storage)) fail('out shares memory with an operand');
+  const apart = residual && residual.storage === out?.storage && (residual.byteOffset !== out.byteOffset || residual.size !== out.size);
+  if (apart) fail('residual and out share memory, but are not the same tensor');
+  const biasBatch = bias && bias.size !== n ? n : 0;
+  const own = { n, k, transposeA, transposeB, outWidth, outColumn, biasBatch };
+  // A residual in place lies as out does; another is dense.
+  const along = !residual ? { residualWidth: 0, residualColumn: 0 }
+    : residual.storage === out?.storage ? { residualWidth: outWidth, residualColumn: outColumn } : { residualWidth: n, residualColumn: 0 };
+  // One matrix b for all rows of a: a batch of tall matrices is one taller matrix.
+  const flat = sharedB && !transposeA && !biasBatch;
+  const shape = flat ? { ...own, ...along, batch: 1, m: batch * m, sharedB } : { ...own, ...along, batch, m, sharedB };
+  return { shape, outShape };
 }
