@@ -19,6 +19,17 @@ function testFiles(path) {
   });
 }
 
+/** Has a file's suites followed by a line with the seconds they took, where that is long. */
+function timed(suites) {
+  let start = 0;
+  suites.splice(1, 0, async () => { start = performance.now(); return [true, 0, 0, 0]; });
+  suites.push(async () => {
+    const seconds = (performance.now() - start) / 1000;
+    if (seconds >= 5) process.stdout.write(` ${seconds.toFixed(0)} s\n`);
+    return [true, 0, 0, 0];
+  });
+}
+
 const wanted = process.argv.slice(2).filter((a) => !a.startsWith('--'));
 const files = (wanted.length ? wanted.map((p) => resolve(p)) : [join(root, 'tests')]).flatMap(testFiles);
 // Inside the project, so that bare imports resolve; one folder a run, so that two runs never meet.
@@ -43,6 +54,7 @@ for (const [index, file] of files.entries()) {
   globalThis.UVU_INDEX = index;
   globalThis.UVU_QUEUE.push([relative(root, file)]);
   await import(pathToFileURL(join(out, relative(root, file)).replace(/\.ts$/, '.js')).href);
+  timed(globalThis.UVU_QUEUE[index]);
 }
 let printed = '';
 const write = process.stdout.write.bind(process.stdout);
