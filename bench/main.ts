@@ -1,18 +1,20 @@
 /** `npm run bench`: measures the device's ceilings, then each kernel against them. See bench/README.md. */
+import { dirname } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { reportError, wholeNumber } from '../src/cli/terminal.ts';
 import { measureCeilings } from '../src/gpu/ceilings.ts';
 import { openGpu } from '../src/node.ts';
-import { writeFileAtomic } from '../src/files/node-write.ts';
+import { assertWritable, writeFileAtomic } from '../src/files/node-write.ts';
 import { matmulCases } from './matmul-cases.ts';
 import { measure, type Row } from './measure.ts';
+import { pathCases } from './path-cases.ts';
 import { rowCases } from './row-cases.ts';
 import { markdownTable, textTable } from './table.ts';
 
 interface Flags { full?: boolean; samples: number; json?: string; markdown?: boolean; list?: boolean }
 
 async function bench(names: string[], flags: Flags): Promise<number> {
-  const wanted = [...matmulCases(), ...rowCases()].filter((item) => {
+  const wanted = [...matmulCases(), ...rowCases(), ...pathCases()].filter((item) => {
     const text = `${item.kernel} ${item.shape}`.toLowerCase();
     return (flags.full || !item.long || names.length > 0) && (names.length === 0 || names.some((name) => text.includes(name.toLowerCase())));
   });
@@ -24,6 +26,7 @@ async function bench(names: string[], flags: Flags): Promise<number> {
     for (const item of wanted) process.stdout.write(`${item.kernel}: ${item.shape}${item.long ? ' (--full)' : ''}\n`);
     return 0;
   }
+  if (flags.json) await assertWritable(dirname(flags.json));
   const gpu = await openGpu();
   const ceilings = await measureCeilings(gpu);
   const adapter = gpu.info.description || `${gpu.info.vendor} ${gpu.info.architecture}`;

@@ -9,6 +9,8 @@ export interface Case {
   /** Floating-point operations, and bytes that must move between memory and registers at least once. */
   flops: number;
   bytes: number;
+  /** Largest relative error of a right result; TOLERANCE if not given. */
+  tolerance?: number;
   /** Left out of the default run, which is kept short on software drivers. */
   long?: boolean;
   prepare(gpu: Gpu): Prepared | Promise<Prepared>;
@@ -55,7 +57,7 @@ export async function measure(gpu: Gpu, item: Case, ceilings: Ceilings, samples:
     const error = await prepared.check();
     const bound = item.flops / (ceilings.gflops * 1e9) > item.bytes / (ceilings.copyGBps * 1e9) ? 'compute' : 'memory';
     const row: Row = { kernel: item.kernel, shape: item.shape, ms: null, least: null, most: null, firstUseMs, error, gflops: null, gbps: null, share: null, bound, source: 'wall' };
-    if (!(error <= TOLERANCE)) return row;
+    if (!(error <= (item.tolerance ?? TOLERANCE))) return row;
     const { ms: once } = await gpu.time(() => prepared.run());
     const repeats = Math.max(1, Math.min(MOST_REPEATS, Math.ceil(LONG_ENOUGH_MS / once)));
     const times: number[] = [];
