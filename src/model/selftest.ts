@@ -1,6 +1,6 @@
 /**
  * Is this adapter to be trusted? Small kernels against float64 on the CPU, and the embedded model against logits that an
- * independent program computed (tools/selftest-reference.py). Drivers have been seen to compute wrongly without any error.
+ * independent program computed (tests/support/selftest-reference.py). Drivers have been seen to compute wrongly without any error.
  */
 import type { FileSource } from '../files/index.ts';
 import type { Gpu } from '../gpu/index.ts';
@@ -36,7 +36,7 @@ export async function selfTest(gpu: Gpu, model: string | FileSource): Promise<Ch
     outputs = await referenceLogits(gpu, model);
     return logitError(outputs);
   }));
-  checks.push(await check('prompts whose indirect object is not predicted', 0, async () => wrongPredictions(outputs)));
+  checks.push(await check('sign of the indirect-object logit difference, prompts wrong', 0, async () => wrongPredictions(outputs)));
   return checks;
 }
 

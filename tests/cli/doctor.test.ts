@@ -11,7 +11,7 @@ import { cli } from '../support/cli.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 
 const model = join(packageRoot(), 'models', 'ioi-mini');
-const names = ['matmul', 'softmax', 'layer norm', 'logits of ioi-mini', 'prompts whose indirect object is not predicted'];
+const names = ['matmul', 'softmax', 'layer norm', 'logits of ioi-mini', 'sign of the indirect-object logit difference, prompts wrong'];
 
 const selfTests = gpuSuite('self-test');
 

@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { OLDEST_MESA } from '../src/node-adapter.mjs';
+import { OLDEST_MESA } from '../node-adapter.mjs';
 
 const PACKAGES = ['mesa-vulkan-drivers', 'libvulkan1'];
 const SOURCES = '/etc/apt/sources.list.d';

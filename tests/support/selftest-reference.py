@@ -1,7 +1,7 @@
 """Writes src/model/selftest-reference.json: logits of models/ioi-mini on a few prompts, in float64 with numpy alone.
 
 It shares no code with the engine, so that the self-test compares two independent programs. Run in the project's root:
-    python3 tools/selftest-reference.py
+    python3 tests/support/selftest-reference.py
 """
 import json
 import math
