@@ -7,8 +7,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { installLavapipe, whyNoApt } from './src/setup/mesa.mjs';
-import { installPackages, packagesAreStale } from './src/setup/packages.mjs';
+import { installLavapipe, whyNoApt } from './src/node-setup/mesa.mjs';
+import { installPackages, packagesAreStale } from './src/node-setup/packages.mjs';
 import { adapterChoice, cacheFolder, createInstance, isSoftware } from './src/node-adapter.mjs';
 
 const root = dirname(fileURLToPath(import.meta.url));

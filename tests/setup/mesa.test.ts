@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { backportsSource, majorVersions, parseOsRelease } from '../../src/setup/mesa.mjs';
+import { backportsSource, majorVersions, parseOsRelease } from '../../src/node-setup/mesa.mjs';
 
 const test = suite('set-up: Mesa');
 

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { stalePackages } from '../../src/setup/packages.mjs';
+import { stalePackages } from '../../src/node-setup/packages.mjs';
 
 const test = suite('set-up: npm packages');
 const lock = {
