@@ -13,7 +13,7 @@ import type { Gpt2 } from '../model/index.ts';
 import { formatSite, hookOf, positionsOf, type Prompts, promptsPerRun, SITE_KINDS, type SiteAddress } from '../task/index.ts';
 import { gatherRows, sub, sumSquaresRows, Tensor } from '../tensor/index.ts';
 import { mean, meanAbsoluteDifference } from './formulas.ts';
-import { activationsOf, ANSWER_POSITION, chunksByLength, PatchedPrompts, type Patch } from './patching.ts';
+import { activationsOf, ANSWER_POSITION, chunksBySpan, PatchedPrompts, type Patch } from './patching.ts';
 import type { SiteRow } from './results.ts';
 import { Tally } from './tally.ts';
 
@@ -23,8 +23,8 @@ const UNCHANGED = 1e-6;
 const RUNS_IN_FLIGHT = 24;
 /** Prompts of the first look at every site. */
 const FIRST_LOOK = 8;
-/** Prompts in one patched run on a software driver, where a run pays for every position from its earliest patched one on: prompts of like length. */
-const SOFTWARE_BATCH = 8;
+/** On a software driver a batch ends where spans change once it has this many prompts: there a run pays for positions more than for itself. */
+const ENOUGH = 12;
 
 /** Prompts and, for each attribute, the same prompts with that attribute changed. */
 export interface Contrast {
@@ -57,7 +57,7 @@ interface Probe {
   attribute: string;
 }
 
-/** Effects of every site, strongest first; equal ones in the order of layer, kind, position and head. Prompts should be sorted by length. */
+/** Effects of every site, strongest first; equal ones in the order of layer, kind, position and head. Prompts should be sorted by span. */
 export async function rankSites(model: Gpt2, contrast: Contrast, options: DiscoverOptions): Promise<SiteRow[]> {
   const { layers } = model.config;
   const { prompts } = contrast;
@@ -65,7 +65,7 @@ export async function rankSites(model: Gpt2, contrast: Contrast, options: Discov
   for (let layer = 0; layer < layers; layer++) {
     for (const kind of options.kinds ?? SITE_KINDS) for (const position of options.positions ?? Object.keys(prompts.positions)) rows.push({ kind, layer, position });
   }
-  // the few prompts are neighbours in length, so that runs can start late
+  // neighbours in span, so that runs waste nothing
   const middle = Math.max(0, Math.floor((prompts.count - FIRST_LOOK) / 2));
   const few = part(contrast, middle, Math.min(prompts.count, middle + FIRST_LOOK));
   const first = await measure(model, few, rows, () => true, { ...options, onProgress: (done, total) => options.onProgress?.(done, 2 * total) });
@@ -104,8 +104,7 @@ async function measure(model: Gpt2, contrast: Contrast, rows: readonly Row[], wa
   const { prompts } = contrast;
   const tally = new Tally(model.gpu, prompts.count);
   const longest = prompts.tokens.reduce((most, tokens) => Math.max(most, tokens.length), 0);
-  const most = promptsPerRun(model, longest);
-  const chunks = chunksByLength(prompts, model.gpu.software ? Math.min(SOFTWARE_BATCH, most) : most, Infinity);
+  const chunks = chunksBySpan(prompts, promptsPerRun(model, longest), model.gpu.software ? ENOUGH : Infinity);
   const names = new Set<string>();
   try {
     for (const [index, [start, end]] of chunks.entries()) {
@@ -218,7 +217,7 @@ export async function jointEffects(model: Gpt2, contrast: Contrast, sections: re
   const tally = new Tally(gpu, prompts.count);
   const longest = prompts.tokens.reduce((most, tokens) => Math.max(most, tokens.length), 0);
   try {
-    for (const [start, end] of chunksByLength(prompts, promptsPerRun(model, longest), Infinity)) {
+    for (const [start, end] of chunksBySpan(prompts, promptsPerRun(model, longest), Infinity)) {
       signal?.throwIfAborted();
       gpu.scope(() => {
         const clean = new PatchedPrompts(model, prompts.slice(start, end), []);

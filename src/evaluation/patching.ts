@@ -99,13 +99,30 @@ export function activationsOf(model: Gpt2, prompts: Prompts, sites: readonly Sit
   return activations;
 }
 
-/** Consecutive ranges of prompts, of at most `batch`, that end early where the length changes and the range already has `enough` prompts. */
-export function chunksByLength(prompts: Prompts, batch: number, enough: number): [start: number, end: number][] {
+/**
+ * Positions from the earliest semantic one to the answer: what a resumed run computes of a prompt at most. Runs of prompts with like spans
+ * waste little, because every prompt of a run gets as many positions as the one that needs most.
+ */
+export function spansOf(prompts: Prompts): number[] {
+  const ends = positionsOf(prompts, ANSWER_POSITION);
+  const all = Object.values(prompts.positions);
+  return Array.from(ends, (end, i) => end + 1 - all.reduce((first, positions) => Math.min(first, positions[i]!), end));
+}
+
+/** Indices of the prompts by growing span, in their own order within one. */
+export function bySpan(prompts: Prompts): number[] {
+  const spans = spansOf(prompts);
+  return spans.map((_, i) => i).sort((a, b) => spans[a]! - spans[b]! || a - b);
+}
+
+/** Consecutive ranges of prompts, of at most `batch`, that end early where the span changes and the range already has `enough` prompts. */
+export function chunksBySpan(prompts: Prompts, batch: number, enough: number): [start: number, end: number][] {
+  const spans = spansOf(prompts);
   const chunks: [number, number][] = [];
   let start = 0;
   for (let i = 1; i <= prompts.count; i++) {
     const full = i - start >= batch;
-    const turn = i < prompts.count && i - start >= enough && prompts.tokens[i]!.length !== prompts.tokens[i - 1]!.length;
+    const turn = i < prompts.count && i - start >= enough && spans[i] !== spans[i - 1];
     if (i < prompts.count && !full && !turn) continue;
     chunks.push([start, i]);
     start = i;

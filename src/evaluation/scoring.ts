@@ -4,7 +4,7 @@ import { formatSite, type SiteAddress } from '../task/index.ts';
 import { CLEAN, measureApproximation } from './approximation.ts';
 import { Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
 import { CLEAN_PREDICTION, editName, editPair, measureControl, measureDistances, type Choice } from './control.ts';
-import { activationsOf, chunksByLength, PatchedPrompts } from './patching.ts';
+import { activationsOf, chunksBySpan, PatchedPrompts } from './patching.ts';
 import { Tally, type Measurements } from './tally.ts';
 import type { EditedPrompts } from './task.ts';
 
@@ -22,10 +22,10 @@ export interface Scoring {
 type Progress = (done: number, total: number) => void;
 
 /**
- * A batch ends where prompts get longer once it has this many: the runs of a batch start at its earliest patched position. Positions are what a
- * software driver pays for; a GPU pays for runs.
+ * A batch ends where spans get longer once it has this many prompts. A software driver pays for every position that a run computes; a GPU
+ * pays for every run.
  */
-const ENOUGH = { software: Infinity, hardware: Infinity };
+const ENOUGH = { software: 32, hardware: 256 };
 
 /** Runs every intervention of both tests on all prompts and reads the numbers back once. */
 export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, choice: Choice, progress: Progress): Promise<Measurements> {
@@ -33,7 +33,7 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
   const { gpu } = model;
   const tally = new Tally(gpu, prompts.count);
   const sites = sitesOf(sections);
-  const chunks = chunksByLength(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware);
+  const chunks = chunksBySpan(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware);
   const parts = chunks.length * (sections.length + edits.size);
   try {
     let done = 0;
@@ -78,7 +78,7 @@ export async function selectionDistances(scoring: Scoring, { prompts, counterfac
   const { gpu } = model;
   const sections = scoring.sections.filter((section) => catalogue.variantsFor(section).length > 0);
   const tally = new Tally(gpu, prompts.count);
-  const chunks = sections.length > 0 ? chunksByLength(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware) : [];
+  const chunks = sections.length > 0 ? chunksBySpan(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware) : [];
   try {
     let done = 0;
     for (const [start, end] of chunks) {

@@ -1,6 +1,7 @@
 /** What an evaluation asks of a task, and the samples that one evaluation draws from it. */
-import { type Attribute, byLength, type IoiPrompts, type IoiTask, type Prompts, promptTable } from '../task/index.ts';
+import { type Attribute, type IoiPrompts, type IoiTask, type Prompts, promptTable } from '../task/index.ts';
 import { assertEveryValue, missingValues } from './interpretability.ts';
+import { bySpan } from './patching.ts';
 
 /** A task as an evaluation sees it: prompts for each purpose, and prompts with attributes changed. */
 export interface EvaluationTask {
@@ -36,16 +37,16 @@ export function seedsOf(seed: number): Record<'training' | 'interpretability' | 
   return { training: first, interpretability: first + 1, evaluation: first + 2, selection: first + 3, discovery: first + 4, counterfactual: first + 5 };
 }
 
-/** Prompts and their counterfactuals per set of attributes, from the shortest to the longest. */
+/** Prompts and their counterfactuals per set of attributes, by growing span (patching.ts). */
 export interface EditedPrompts {
   prompts: Prompts;
   counterfactuals: Map<string, Prompts>;
 }
 
-/** Samples `count` prompts for scoring, sorted by length, with one counterfactual set for each set of attributes; sets draw independently. */
+/** Samples `count` prompts for scoring, sorted by span, with one counterfactual set for each set of attributes; sets draw independently. */
 export function sampleEdited(task: EvaluationTask, count: number, seed: number, counterfactualSeed: number, edits: ReadonlyMap<string, readonly string[]>): EditedPrompts {
   const sampled = task.evaluation(count, seed);
-  const prompts = sampled.select(byLength(sampled));
+  const prompts = sampled.select(bySpan(sampled));
   const counterfactuals = new Map([...edits].map(([name, attributes]) => [name, task.counterfactual(prompts, attributes, counterfactualSeed)]));
   return { prompts, counterfactuals };
 }

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { effectOf } from '../../src/evaluation/discover.ts';
-import { chunksByLength } from '../../src/evaluation/patching.ts';
+import { bySpan, chunksBySpan, spansOf } from '../../src/evaluation/patching.ts';
 import type { SiteRow } from '../../src/evaluation/results.ts';
 import { sectionsFrom } from '../../src/evaluation/sections.ts';
 import { formatSite, parseSite } from '../../src/task/sites.ts';
@@ -45,13 +45,16 @@ test('effects are shares of the mean clean logit difference', () => {
   assert.equal(effectOf([1, 2], [1, -1]), { effect: 0, signed: 0 });
 });
 
-test('batches of prompts end where lengths change, once they are large enough', () => {
-  const lengths = [5, 5, 5, 6, 6, 7, 8, 8, 8, 8];
-  const prompts = { count: lengths.length, tokens: lengths.map((length) => new Array<number>(length).fill(0)) } as unknown as Prompts;
-  assert.equal(chunksByLength(prompts, 100, 3), [[0, 3], [3, 6], [6, 10]]);
-  assert.equal(chunksByLength(prompts, 100, 1), [[0, 3], [3, 5], [5, 6], [6, 10]]);
-  assert.equal(chunksByLength(prompts, 4, Infinity), [[0, 4], [4, 8], [8, 10]]);
-  assert.equal(chunksByLength(prompts.count === 0 ? prompts : ({ count: 0, tokens: [] } as unknown as Prompts), 4, 1), []);
+test('batches of prompts end where spans change, once they are large enough', () => {
+  const spans = [5, 5, 5, 6, 6, 7, 8, 8, 8, 8];
+  const positions = { end: Uint32Array.from(spans, (span, i) => span + i), io: Uint32Array.from(spans, (_, i) => i + 2), s1: Uint32Array.from(spans, (_, i) => i + 1) };
+  const prompts = { count: spans.length, positions } as unknown as Prompts;
+  assert.equal(spansOf(prompts), spans);
+  assert.equal(chunksBySpan(prompts, 100, 3), [[0, 3], [3, 6], [6, 10]]);
+  assert.equal(chunksBySpan(prompts, 100, 1), [[0, 3], [3, 5], [5, 6], [6, 10]]);
+  assert.equal(chunksBySpan(prompts, 4, Infinity), [[0, 4], [4, 8], [8, 10]]);
+  const shuffled = { count: 3, positions: { end: Uint32Array.of(9, 9, 9), io: Uint32Array.of(1, 5, 1) } } as unknown as Prompts;
+  assert.equal(bySpan(shuffled), [1, 0, 2]);
 });
 
 test.run();

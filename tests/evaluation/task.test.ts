@@ -2,6 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { missingValues } from '../../src/evaluation/interpretability.ts';
 import { concatenate, ioiEvaluation, sampleEdited, seedsOf, withEveryValue, type EvaluationTask } from '../../src/evaluation/task.ts';
+import { spansOf } from '../../src/evaluation/patching.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
 import { loadTokenizer } from '../../src/model/index.ts';
 import { grammarFor, IoiTask } from '../../src/task/index.ts';
@@ -18,7 +19,8 @@ test('scored names, new IO names and new S names are apart; only the edited attr
   const { task, evaluation } = await miniTask();
   const { eval: [, half], counterfactualS: [threeQuarters] } = task.splits;
   const { prompts, counterfactuals } = sampleEdited(evaluation, 60, 3, 4, new Map([['S', ['S']], ['IO', ['IO']], ['Pos', ['Pos']], ['S+Pos', ['S', 'Pos']]]));
-  for (let i = 1; i < prompts.count; i++) assert.ok(prompts.tokens[i]!.length >= prompts.tokens[i - 1]!.length);
+  const spans = spansOf(prompts);
+  for (let i = 1; i < prompts.count; i++) assert.ok(spans[i]! >= spans[i - 1]!);
   const same = (name: string, attribute: string) => prompts.attributes[attribute]!.ids.map((id, i) => (id === counterfactuals.get(name)!.attributes[attribute]!.ids[i] ? 1 : 0));
   for (const name of ['S', 'IO', 'Pos', 'S+Pos']) {
     for (const attribute of ['S', 'IO', 'Pos']) {
