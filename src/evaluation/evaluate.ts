@@ -64,7 +64,7 @@ export const evaluationDefaults: EvaluationOptions = {
   origin: 'given',
   ks: [2, 4, 8, 16],
   batch: null,
-  discovery: { prompts: 32, threshold: 0.2, strong: 0.5, sections: 5 },
+  discovery: { prompts: 32, threshold: 0.2, strong: 0.6, sections: 5 },
   sae: { lambdas: [0.5, 2], features: trainDefaults.features, epochs: 40 },
   versions: {},
   saePaths: [],
