@@ -4,22 +4,25 @@ import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { ZodError } from 'zod';
 import { FileError, UsageError } from '../errors.ts';
-import { RESULTS_SCHEMA, parseResults, type Results } from '../evaluation/results.ts';
+import { RESULTS_SCHEMA, parseResults, resultsJsonSchema, type Results } from '../evaluation/results.ts';
 import { writeFileAtomic } from '../files/node-write.ts';
 import { renderReport, renderTable } from '../report/index.ts';
 import { printJson } from './terminal.ts';
 
-interface Options { out?: string; title?: string; json?: boolean }
+interface Options { out?: string; title?: string; json?: boolean; schema?: boolean }
 
 export function register(program: Command): void {
   program.command('report')
     .description('Draw a results.json as one self-contained HTML page, and print its table.')
-    .argument('<results>', 'results.json of an evaluation')
+    .argument('[results]', 'results.json of an evaluation')
     .option('--out <file>', 'the page to write (default: report.html beside the results)')
     .option('--title <text>', 'title of the page')
+    .option('--schema', 'print the JSON Schema of results.json and exit')
     .option('--json', 'print where the page went as JSON instead of the table')
     .addHelpText('after', '\nExample:\n  diffract report diffract-demo/results.json --out report.html')
-    .action(async (path: string, options: Options) => {
+    .action(async (path: string | undefined, options: Options) => {
+      if (options.schema) return printJson(resultsJsonSchema());
+      if (path === undefined) throw new UsageError('report needs the results.json of an evaluation');
       const results = await readResults(path);
       const out = options.out ?? join(dirname(path), 'report.html');
       if (out === path) throw new UsageError(`--out ${out} would overwrite the results`);

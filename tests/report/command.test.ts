@@ -37,6 +37,13 @@ test('writes the page and prints the table', async ({ folder }) => {
   assert.match(await readFile(join(folder, 'report.html'), 'utf8'), /^<!doctype html>[\s\S]*<\/html>\n$/);
 });
 
+test('--schema prints the JSON Schema of results.json', async () => {
+  const schema = JSON.parse(await run('--schema'));
+  assert.is(schema.$schema, 'https://json-schema.org/draft/2020-12/schema');
+  assert.equal(Object.keys(fixture({ sections: 1 })).filter((key) => !schema.required.includes(key)), []);
+  await run().then(() => assert.unreachable(), (error) => assert.match(error.message, /needs the results\.json/));
+});
+
 test('--json prints one value, --out and --title are heeded', async ({ folder }) => {
   const path = join(folder, 'results.json');
   const out = join(folder, 'page.html');
