@@ -46,9 +46,10 @@ export interface EditedPrompts {
 /** Samples `count` prompts for scoring, sorted by span, with one counterfactual set for each set of attributes; sets draw independently. */
 export function sampleEdited(task: EvaluationTask, count: number, seed: number, counterfactualSeed: number, edits: ReadonlyMap<string, readonly string[]>): EditedPrompts {
   const sampled = task.evaluation(count, seed);
-  const prompts = sampled.select(bySpan(sampled));
-  const counterfactuals = new Map([...edits].map(([name, attributes]) => [name, task.counterfactual(prompts, attributes, counterfactualSeed)]));
-  return { prompts, counterfactuals };
+  // Drawn first, sorted after: the order in which prompts run must not change the draws.
+  const order = bySpan(sampled);
+  const counterfactuals = new Map([...edits].map(([name, attributes]) => [name, task.counterfactual(sampled, attributes, counterfactualSeed).select(order)]));
+  return { prompts: sampled.select(order), counterfactuals };
 }
 
 /**
