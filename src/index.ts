@@ -7,7 +7,5 @@ export * from './model/index.ts';
 export * from './task/index.ts';
 export * from './dictionary/index.ts';
 export * from './training/index.ts';
-export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } from './evaluation/evaluate.ts';
-export { ioiEvaluation, type EvaluationTask } from './evaluation/task.ts';
-export { parseResults, resultsJsonSchema, resultsText, type Results } from './evaluation/results.ts';
+export * from './evaluation/index.ts';
 export { renderReport, renderTable, type ReportOptions } from './report/index.ts';
