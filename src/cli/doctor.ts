@@ -78,7 +78,8 @@ function advise(gpu: Gpu, checks: readonly Check[]): string[] {
     advice.push(`this driver computes wrong numbers: update it, or set DIFFRACT_ADAPTER=${other} to go on without it`);
   }
   for (const c of failed) if (Number.isNaN(c.error)) advice.push(`${c.name} could not be tested: ${c.problem}`);
-  if (gpu.software) advice.push('no GPU is used: results are right, but slow; with a GPU in this machine, install its Vulkan driver and unset DIFFRACT_ADAPTER');
+  const forced = (process.env.DIFFRACT_ADAPTER ?? 'auto') !== 'auto';
+  if (gpu.software) advice.push(`no GPU is used: numbers are the same, but slow; with a GPU in this machine, install its Vulkan driver${forced ? ' and unset DIFFRACT_ADAPTER' : ''}`);
   if (!gpu.features.has('timestamp-query')) advice.push('no timestamp-query: benchmarks time with the wall clock, so close other programs while they run');
   return advice;
 }
