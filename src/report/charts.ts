@@ -3,7 +3,7 @@
  * rather than one wide drawing, so that a page can lay them out side by side on a desk and below one another on a phone.
  */
 import type { TopLevelSpec } from 'vega-lite';
-import type { Results } from '../evaluation/results.ts';
+import type { Results } from '../evaluation/index.ts';
 import { approximationChart } from './charts/approximation.ts';
 import { controlChart } from './charts/control.ts';
 import { f1Chart, propertyChart } from './charts/interpretability.ts';

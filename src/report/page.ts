@@ -1,5 +1,5 @@
 /** Results -> one self-contained HTML page: drawings, tables and the results themselves in one file that asks the network for nothing. */
-import { resultsText, type Results } from '../evaluation/results.ts';
+import { resultsText, type Results } from '../evaluation/index.ts';
 import { charts, type Chart, type LegendEntry } from './charts.ts';
 import { pageScript } from './page-script.ts';
 import { pageStyle } from './page-style.ts';

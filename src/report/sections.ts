@@ -1,5 +1,5 @@
 /** Tables and lists of the report. */
-import type { Results } from '../evaluation/results.ts';
+import type { Results } from '../evaluation/index.ts';
 import { seriesOf } from './series.ts';
 import { attributes, range, summary } from './summary.ts';
 import { bytes, escapeHtml, integer, percent, score, seconds, short } from './text.ts';

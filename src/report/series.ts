@@ -1,5 +1,5 @@
 /** Which dictionaries the results hold, in which order they are shown, and how each of them looks. */
-import type { Results } from '../evaluation/results.ts';
+import type { Results } from '../evaluation/index.ts';
 import { look, type Look } from './theme.ts';
 
 export interface Series {

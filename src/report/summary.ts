@@ -1,5 +1,5 @@
 /** Results arranged as people compare them: one row a cross-section and dictionary. Used by the page and by the terminal table. */
-import type { ApproximationRow, ControlRow, Results, Thresholds } from '../evaluation/results.ts';
+import type { ApproximationRow, ControlRow, Results, Thresholds } from '../evaluation/index.ts';
 import { seriesOf } from './series.ts';
 
 export interface InterpretabilitySum {

@@ -1,5 +1,5 @@
 /** The results as plain text for a terminal: three aligned tables, at most 100 columns wide. */
-import type { Results } from '../evaluation/results.ts';
+import type { Results } from '../evaluation/index.ts';
 import { attributes, budgets, summary, type SummaryRow } from './summary.ts';
 import { integer, percent, score, shorten } from './text.ts';
 

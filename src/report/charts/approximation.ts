@@ -1,5 +1,5 @@
 /** Test 1: sufficiency and necessity as bars, one panel a score, one group of bars a cross-section, one bar a dictionary. */
-import type { ApproximationRow } from '../../evaluation/results.ts';
+import type { ApproximationRow } from '../../evaluation/index.ts';
 import type { Chart, ChartInput, Panel } from '../charts.ts';
 import { score, shorten } from '../text.ts';
 import { ink, muted, PANEL_WIDTH, vegaConfig, type Look } from '../theme.ts';

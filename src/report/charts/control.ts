@@ -1,5 +1,5 @@
 /** Test 2: edit accuracy against weight removed, one panel a cross-section and attribute, one line a dictionary with a point for every k. */
-import type { ControlRow } from '../../evaluation/results.ts';
+import type { ControlRow } from '../../evaluation/index.ts';
 import type { Chart, ChartInput, Panel } from '../charts.ts';
 import { score } from '../text.ts';
 import { ink, muted, PANEL_WIDTH, vegaConfig, type Look } from '../theme.ts';

@@ -1,5 +1,5 @@
 /** Test 3: how well single features match a property of the prompt, and which kinds of property they match. */
-import type { InterpretabilityRow, Thresholds } from '../../evaluation/results.ts';
+import type { InterpretabilityRow, Thresholds } from '../../evaluation/index.ts';
 import type { Chart, ChartInput, Panel } from '../charts.ts';
 import { integer, percent, plural } from '../text.ts';
 import { ink, muted, PANEL_WIDTH, vegaConfig, type Look } from '../theme.ts';

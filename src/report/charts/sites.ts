@@ -1,5 +1,5 @@
 /** Discovery: which sites carry the task. The strongest ones as sorted bars, and all of them as maps of layers and heads. */
-import type { SiteRow } from '../../evaluation/results.ts';
+import type { SiteRow } from '../../evaluation/index.ts';
 import type { Chart, ChartInput, Panel } from '../charts.ts';
 import { score } from '../text.ts';
 import { accent, ink, PANEL_WIDTH, vegaConfig } from '../theme.ts';

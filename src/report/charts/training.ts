@@ -1,5 +1,5 @@
 /** Training curves of the SAEs: loss, active features and dead share over steps. */
-import type { CurvePoint, DictionaryRow } from '../../evaluation/results.ts';
+import type { CurvePoint, DictionaryRow } from '../../evaluation/index.ts';
 import type { Chart, ChartInput, LegendEntry, Panel } from '../charts.ts';
 import { short } from '../text.ts';
 import { PANEL_WIDTH, vegaConfig } from '../theme.ts';
