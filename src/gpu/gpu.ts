@@ -14,6 +14,8 @@ export interface AdapterFacts {
   vendor: string; architecture: string; device: string; description: string;
   /** The implementation itself calls this adapter a fallback. */
   isFallback: boolean;
+  /** Least and greatest number of threads in a subgroup; 0 where it is not told. */
+  subgroupMinSize: number; subgroupMaxSize: number;
 }
 
 export interface GpuLimits {
@@ -27,6 +29,8 @@ export interface GpuLimits {
 
 export interface GpuSettings {
   immediates: boolean;
+  /** Use kernels with subgroup operations where the device has them. */
+  subgroups: boolean;
   limits: GpuLimits;
   info: AdapterFacts;
   /** Most bytes that live and pooled buffers may take together. */
@@ -43,6 +47,8 @@ export class Gpu {
   /** True on a CPU driver (lavapipe, SwiftShader): kernels without barriers are the quick ones there. */
   readonly software: boolean;
   readonly immediates: boolean;
+  /** Threads in a subgroup, where the device has subgroups and their size is known and fixed; else 0: kernels then do without. */
+  readonly subgroupSize: number;
   /** Most bytes that live and pooled buffers may take together; Infinity where nobody set it. */
   readonly memoryLimit: number;
   private readonly pool: BufferPool;
@@ -61,6 +67,7 @@ export class Gpu {
     this.features = new Set(device.features as unknown as Iterable<string>);
     const words = Object.values(settings.info).join(' ').toLowerCase();
     this.software = settings.info.isFallback || /llvmpipe|lavapipe|swiftshader|software/.test(words);
+    this.subgroupSize = settings.subgroups ? subgroupSize(this.features, settings.info) : 0;
     this.faults = new Faults(device);
     this.pool = new BufferPool(device, { bufferBytes: settings.limits.bufferBytes, memoryBytes: settings.memoryLimit, pooledBytes: 512 * 2 ** 20 });
     this.recorder = new Recorder(device, settings.immediates, settings.limits.bindingBytes, (outcome) => this.faults.add(outcome));
@@ -260,4 +267,10 @@ export class Gpu {
     else buffer.destroy();
     this.staging.set(size, list);
   }
+}
+
+/** The one size that all subgroups of a device have, or 0. */
+export function subgroupSize(features: ReadonlySet<string>, { subgroupMinSize, subgroupMaxSize }: AdapterFacts): number {
+  const fixed = features.has('subgroups') && subgroupMinSize === subgroupMaxSize;
+  return fixed ? subgroupMinSize : 0;
 }

@@ -8,6 +8,8 @@ export interface OpenOptions {
   powerPreference?: GPUPowerPreference;
   /** Pass parameters as immediates where they exist (default), or always through the uniform ring. */
   immediates?: boolean;
+  /** Use kernels with subgroup operations where they can be used (default), or never. */
+  subgroups?: boolean;
   /** Most bytes that the engine's buffers may take together; unlimited by default. */
   memoryLimit?: number;
   /** Lowers the largest binding, so that windows can be tried on small tensors. */
@@ -43,6 +45,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   const windowBytes = Math.floor((options.windowBytes ?? Infinity) / 256) * 256 || 256;
   return new Gpu(device, {
     immediates,
+    subgroups: options.subgroups ?? true,
     info: facts(adapter),
     memoryLimit: options.memoryLimit ?? Infinity,
     limits: {
@@ -57,7 +60,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
 }
 
 function facts(adapter: GPUAdapter): AdapterFacts {
-  const { vendor, architecture, device, description } = adapter.info;
+  const { vendor, architecture, device, description, subgroupMinSize = 0, subgroupMaxSize = 0 } = adapter.info;
   const isFallback = (adapter.info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;
-  return { vendor, architecture, device, description, isFallback };
+  return { vendor, architecture, device, description, isFallback, subgroupMinSize, subgroupMaxSize };
 }
