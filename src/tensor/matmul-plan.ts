@@ -5,7 +5,7 @@
  * Software drivers want registers and no barriers: lavapipe computes about twice as many products a second that way as through workgroup memory.
  * Real GPUs want each number loaded once for a whole tile, and for few rows enough threads, which only a split of k gives.
  */
-export const matmulVariants = ['registers', 'tiled', 'large', 'vector'] as const;
+export const matmulVariants = ['subgroup', 'registers', 'tiled', 'large', 'vector'] as const;
 /** `tiled` and `large` are one kernel, with tiles of 64 by 64 and of 128 by 128. */
 export type MatmulVariant = (typeof matmulVariants)[number];
 
@@ -23,8 +23,8 @@ export interface MatmulShape {
   biasBatch: number;
 }
 
-/** What the planner needs to know of an adapter. */
-export interface MatmulAdapter { software: boolean; bindingBytes: number; workgroupInvocations: number; workgroupBytes: number }
+/** What the planner needs to know of an adapter; `subgroupSize` is 0 where subgroups are missing or vary in size. */
+export interface MatmulAdapter { software: boolean; subgroupSize: number; bindingBytes: number; workgroupInvocations: number; workgroupBytes: number }
 
 /** A range of a tensor, in numbers from its start. */
 export interface Range { start: number; count: number }
@@ -57,6 +57,7 @@ const ENOUGH_THREADS = 16384;
 /** Workgroups of the large tile from which it pays. */
 const ENOUGH_LARGE_TILES = 256;
 const K_STEP = 16;
+const SUBGROUP_MOST_ROWS = 32;
 /** Threads along each side of a tile; each computes 8 by 8. */
 const TILE_THREADS = { tiled: 8, large: 16 } as const;
 
@@ -67,14 +68,26 @@ export function planMatmul(shape: MatmulShape, adapter: MatmulAdapter, variant: 
 }
 
 /** The kernel for a shape. */
-export function chooseVariant({ batch, m, n }: MatmulShape, { software, workgroupInvocations, workgroupBytes }: MatmulAdapter): MatmulVariant {
+export function chooseVariant({ batch, m, n }: MatmulShape, { software, subgroupSize, workgroupInvocations, workgroupBytes }: MatmulAdapter): MatmulVariant {
   if (m <= FEW_ROWS) return 'vector';
+  if (software && canBroadcast(subgroupSize)) return 'subgroup';
   // Less than a few tiles of 64 by 64 would leave most of a GPU idle.
   const small = batch * m * n < 8 * 64 * 64;
   const fits = (threads: number): boolean => workgroupInvocations >= threads * threads && workgroupBytes >= tileBytes(threads);
   if (software || small || !fits(TILE_THREADS.tiled)) return 'registers';
   const largeTiles = batch * Math.ceil(m / 128) * Math.ceil(n / 128);
   return largeTiles >= ENOUGH_LARGE_TILES && fits(TILE_THREADS.large) ? 'large' : 'tiled';
+}
+
+/** Whether the subgroup kernel is written for subgroups of this size. */
+export function canBroadcast(subgroupSize: number): boolean {
+  return subgroupSize >= 4 && subgroupSize <= 32;
+}
+
+/** Rows of a tile of the subgroup kernel: as few tiles as possible, then as even; in steps that keep the pipelines few. */
+function subgroupRows(m: number): number {
+  const tiles = Math.max(1, Math.ceil(m / SUBGROUP_MOST_ROWS));
+  return Math.max(4, Math.ceil(m / tiles / 4) * 4);
 }
 
 function tileBytes(threads: number): number {
@@ -84,6 +97,7 @@ function tileBytes(threads: number): number {
 /** Sizes of a kernel for a shape. */
 function settle(variant: MatmulVariant, shape: MatmulShape, adapter: MatmulAdapter): Record<string, number> {
   const { batch, m, n, k } = shape;
+  if (variant === 'subgroup') return { SUBGROUP: adapter.subgroupSize, ROWS: subgroupRows(m) };
   if (variant === 'registers') {
     // 8 lanes are what a software driver computes at once, and threads of one row let it read a once for all of them.
     const workgroup = adapter.software ? 8 : 64;
@@ -191,11 +205,12 @@ function makeStep(s: MatmulShape, window: Window, variant: MatmulVariant, sizes:
 }
 
 /** Where whole vec4s can be read. False where a kernel makes no use of it, so that fewer pipelines are needed. */
-function aligned(variant: MatmulVariant, s: MatmulShape, at: { a: number; b: number; k: number }): { ALIGNED_A: boolean; ALIGNED_B: boolean } {
+function aligned(variant: MatmulVariant, s: MatmulShape, at: { a: number; b: number; k: number }): Record<string, boolean> {
   const quarters = (...numbers: number[]): boolean => numbers.every((x) => x % 4 === 0);
   const a = s.transposeA ? quarters(at.a, s.m) : quarters(at.a, s.k, at.k);
   const b = s.transposeB ? quarters(at.b, s.k, at.k) : quarters(at.b, s.n);
   if (variant === 'tiled' || variant === 'large') return { ALIGNED_A: a, ALIGNED_B: b };
+  if (variant === 'subgroup') return { ALIGNED_B: !s.transposeB && b };
   // Both other kernels read four k of a at once only beside four k of b; `registers` also four rows of a transposed a.
   const alongK = s.transposeB && b && !s.transposeA && a;
   if (variant === 'vector') return { ALIGNED_A: alongK, ALIGNED_B: b };
@@ -204,8 +219,8 @@ function aligned(variant: MatmulVariant, s: MatmulShape, at: { a: number; b: num
 
 /** Workgroups along rows and columns. */
 function blocks(variant: MatmulVariant, sizes: Record<string, number>, rows: number, columns: number): { rowBlocks: number; columnBlocks: number } {
-  const { WORKGROUP = 0, COLUMN_THREADS = 1, THREADS = 0, LANES = 1, ROWS = 1 } = sizes;
-  const [height, width] = variant === 'registers' ? [8 * WORKGROUP / COLUMN_THREADS, 4 * COLUMN_THREADS]
+  const { WORKGROUP = 0, COLUMN_THREADS = 1, THREADS = 0, LANES = 1, ROWS = 1, SUBGROUP = 1 } = sizes;
+  const [height, width] = variant === 'subgroup' ? [ROWS, 4 * SUBGROUP] : variant === 'registers' ? [8 * WORKGROUP / COLUMN_THREADS, 4 * COLUMN_THREADS]
     : variant === 'vector' ? [ROWS, 4 * WORKGROUP / LANES] : [8 * THREADS, 8 * THREADS];
   return { rowBlocks: Math.ceil(rows / height), columnBlocks: Math.ceil(columns / width) };
 }

@@ -1,5 +1,6 @@
 /** Matrix products, batched, with the epilogues that a transformer and an SAE need. */
 import registersSource from '../../kernels/matmul-registers.wgsl';
+import subgroupSource from '../../kernels/matmul-subgroup.wgsl';
 import tiledSource from '../../kernels/matmul-tiled.wgsl';
 import vectorSource from '../../kernels/matmul-vector.wgsl';
 import { ShapeError } from '../errors.ts';
@@ -9,6 +10,7 @@ import { Tensor, elements, sameShape, showShape } from './tensor.ts';
 
 const tiledKernel = defineKernel('matmul-tiled', tiledSource);
 const kernels: Record<MatmulVariant, Kernel> = {
+  subgroup: defineKernel('matmul-subgroup', subgroupSource),
   registers: defineKernel('matmul-registers', registersSource),
   tiled: tiledKernel,
   large: tiledKernel,
@@ -50,7 +52,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const { bias, activation, scale = 1, software = gpu.software } = options;
   const { shape, outShape } = shapeOf(a, b, options);
   const out = options.out ?? Tensor.empty(gpu, outShape);
-  const plan = planMatmul(shape, { ...gpu.limits, software }, options.variant);
+  const plan = planMatmul(shape, { ...gpu.limits, software, subgroupSize: gpu.subgroupSize }, options.variant);
   const parts = plan.steps.some((s) => s.accumulate);
   // Partial sums would overwrite a residual that stands where they go.
   const inPlace = options.residual !== undefined && options.residual.storage === out.storage && !parts;
@@ -63,7 +65,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
       kernel: kernels[plan.variant], groups, params: { ...params, flags, scale }, constants: { ...plan.constants, ...constants },
       // A kernel without bias or residual does not read their bindings; a stands in.
       bindings: [
-        part(a, bound.a), part(a, bound.a), part(b, bound.b), part(b, bound.b), bias ? part(bias, bound.bias) : part(a, bound.a),
+        ...(plan.variant === 'subgroup' ? [part(a, bound.a)] : [part(a, bound.a), part(a, bound.a)]), part(b, bound.b), part(b, bound.b), bias ? part(bias, bound.bias) : part(a, bound.a),
         residual && !inPlace ? part(residual, bound.residual) : part(a, bound.a), part(out, bound.out),
       ],
     });

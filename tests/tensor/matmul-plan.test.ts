@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { chooseVariant, matmulVariants, planMatmul, type MatmulAdapter, type MatmulShape, type MatmulStep, type MatmulVariant, type Range } from '../../src/tensor/matmul-plan.ts';
 import { random } from '../support/numbers.ts';
 
-const lavapipe: MatmulAdapter = { software: true, bindingBytes: 2 ** 27, workgroupInvocations: 1024, workgroupBytes: 32768 };
+const lavapipe: MatmulAdapter = { software: true, subgroupSize: 0, bindingBytes: 2 ** 27, workgroupInvocations: 1024, workgroupBytes: 32768 };
 const real: MatmulAdapter = { ...lavapipe, software: false, bindingBytes: 2 ** 31 - 256 };
 const shape = (m: number, n: number, k: number, more: Partial<MatmulShape> = {}): MatmulShape => ({
   batch: 1, m, n, k, transposeA: false, transposeB: false, sharedB: false, outWidth: n, outColumn: 0, residualWidth: 0, residualColumn: 0, biasBatch: 0, ...more,

@@ -71,6 +71,7 @@ const test = gpuSuite('matmul');
 
 /** Every kernel in the sizes that a CPU driver gets and in those that a real GPU gets. Pipelines with barriers compile slowly on CPU drivers: fewer shapes. */
 const kinds = [
+  { variant: 'subgroup', software: true, shapes, epilogues },
   { variant: 'registers', software: true, shapes, epilogues }, { variant: 'registers', software: false, shapes: shapes.slice(4, 5), epilogues: epilogues.slice(0, 1) },
   { variant: 'vector', software: true, shapes: shapes.slice(0, 6), epilogues: epilogues.slice(0, 2) }, { variant: 'vector', software: false, shapes: shapes.slice(2, 3), epilogues: epilogues.slice(0, 1) },
   { variant: 'tiled', software: false, shapes: shapes.slice(4, 5), epilogues: epilogues.slice(0, 2) }, { variant: 'large', software: false, shapes: shapes.slice(4, 5), epilogues: [] },
@@ -121,7 +122,7 @@ test('what lies beyond an operand does not reach the result, not even NaN', asyn
   const rows = random([70, 38], 3);
   const poisoned = new Float32Array(128 * 38).fill(NaN);
   poisoned.set(rows);
-  for (const variant of ['registers', 'tiled', 'vector'] as const) for (const [transposeA, transposeB] of layouts.slice(0, 3)) {
+  for (const variant of ['subgroup', 'registers', 'tiled', 'vector'] as const) for (const [transposeA, transposeB] of layouts.slice(0, 3)) {
     const all = Tensor.from(gpu, poisoned, [128 * 38]);
     const start = all.rows(0, 70 * 38);
     const a = start.reshape(transposeA ? [38, 70] : [70, 38]);
