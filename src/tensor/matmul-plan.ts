@@ -2,7 +2,8 @@
  * Which matmul kernel serves a shape, in which windows and with how many workgroups: pure functions of shapes and facts about the
  * adapter, so that they are tested without one.
  *
- * Software drivers want registers and no barriers: lavapipe computes about twice as many products a second that way as through workgroup memory.
+ * Software drivers want registers and no barriers, and each number loaded by one lane only: with broadcasts lavapipe computes three to
+ * four times as many products a second as with every lane loading for itself, and twice as many that way as through workgroup memory.
  * Real GPUs want each number loaded once for a whole tile, and for few rows enough threads, which only a split of k gives.
  */
 export const matmulVariants = ['subgroup', 'registers', 'tiled', 'large', 'vector'] as const;
@@ -69,8 +70,8 @@ export function planMatmul(shape: MatmulShape, adapter: MatmulAdapter, variant: 
 
 /** The kernel for a shape. */
 export function chooseVariant({ batch, m, n }: MatmulShape, { software, subgroupSize, workgroupInvocations, workgroupBytes }: MatmulAdapter): MatmulVariant {
+  if (software && canBroadcast(subgroupSize)) return m === 1 ? 'vector' : 'subgroup';
   if (m <= FEW_ROWS) return 'vector';
-  if (software && canBroadcast(subgroupSize)) return 'subgroup';
   // Less than a few tiles of 64 by 64 would leave most of a GPU idle.
   const small = batch * m * n < 8 * 64 * 64;
   const fits = (threads: number): boolean => workgroupInvocations >= threads * threads && workgroupBytes >= tileBytes(threads);

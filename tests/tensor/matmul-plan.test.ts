@@ -4,7 +4,8 @@ import { chooseVariant, matmulVariants, planMatmul, type MatmulAdapter, type Mat
 import { random } from '../support/numbers.ts';
 
 const lavapipe: MatmulAdapter = { software: true, subgroupSize: 0, bindingBytes: 2 ** 27, workgroupInvocations: 1024, workgroupBytes: 32768 };
-const real: MatmulAdapter = { ...lavapipe, software: false, bindingBytes: 2 ** 31 - 256 };
+const broadcasting: MatmulAdapter = { ...lavapipe, subgroupSize: 8 };
+const real: MatmulAdapter = { ...lavapipe, software: false, subgroupSize: 32, bindingBytes: 2 ** 31 - 256 };
 const shape = (m: number, n: number, k: number, more: Partial<MatmulShape> = {}): MatmulShape => ({
   batch: 1, m, n, k, transposeA: false, transposeB: false, sharedB: false, outWidth: n, outColumn: 0, residualWidth: 0, residualColumn: 0, biasBatch: 0, ...more,
 });
@@ -15,6 +16,10 @@ test('software drivers get kernels without barriers, real GPUs tiles, few rows a
   assert.is(chooseVariant(shape(1000, 768, 768), lavapipe), 'registers');
   assert.is(chooseVariant(shape(1000, 50257, 768, { transposeB: true }), lavapipe), 'registers');
   assert.is(chooseVariant(shape(1, 50257, 768, { transposeB: true }), lavapipe), 'vector');
+  assert.is(chooseVariant(shape(1000, 768, 768), broadcasting), 'subgroup');
+  assert.is(chooseVariant(shape(2, 50257, 768, { transposeB: true }), broadcasting), 'subgroup');
+  assert.is(chooseVariant(shape(1, 50257, 768, { transposeB: true }), broadcasting), 'vector');
+  assert.is(chooseVariant(shape(1000, 768, 768), { ...broadcasting, subgroupSize: 128 }), 'registers');
   assert.is(chooseVariant(shape(1000, 768, 768), real), 'tiled');
   assert.is(chooseVariant(shape(4096, 4096, 768), real), 'large');
   assert.is(chooseVariant(shape(4096, 4096, 768), { ...real, workgroupBytes: 16000 }), 'tiled');
@@ -29,6 +34,9 @@ test('sizes follow the adapter: lanes where threads are missing, a larger tile w
   assert.equal(planMatmul(shape(4, 50257, 768, { transposeB: true }), real).constants, { WORKGROUP: 64, LANES: 2, ROWS: 4 });
   assert.equal(planMatmul(shape(1024, 768, 768), real).constants, { THREADS: 8 });
   assert.equal(planMatmul(shape(4096, 4096, 768), real).constants, { THREADS: 16 });
+  for (const [rows, tile] of [[2, 4], [19, 20], [33, 20], [64, 32], [1000, 32]] as const) {
+    assert.equal(planMatmul(shape(rows, 768, 768), broadcasting).constants, { SUBGROUP: 8, ROWS: tile });
+  }
   assert.equal(planMatmul(shape(512, 8, 32), lavapipe).constants, { WORKGROUP: 8, COLUMN_THREADS: 2 });
 });
 
@@ -84,7 +92,7 @@ test('windows cover every product exactly once, each within the binding limit', 
     for (const variant of matmulVariants) {
       const done = new Int32Array(batch * m * n);
       const finished = new Int32Array(batch * m * n);
-      for (const step of planMatmul(s, { ...lavapipe, bindingBytes: limit }, variant).steps) {
+      for (const step of planMatmul(s, { ...broadcasting, bindingBytes: limit }, variant).steps) {
         checkStep(s, step, limit);
         const { batch: b, rows, columns, ks } = step.window;
         assert.is(step.accumulate, ks.start > 0);
