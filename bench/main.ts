@@ -1,58 +1,106 @@
 /** `npm run bench`: measures the device's ceilings, then each kernel against them. See bench/README.md. */
-import { dirname } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { reportError, wholeNumber } from '../src/cli/terminal.ts';
-import { measureCeilings } from '../src/gpu/ceilings.ts';
-import { openGpu } from '../src/node.ts';
+import { list, reportError, wholeNumber } from '../src/cli/terminal.ts';
+import { UsageError } from '../src/errors.ts';
 import { assertWritable, writeFileAtomic } from '../src/files/node-write.ts';
-import { matmulCases } from './matmul-cases.ts';
-import { measure, type Row } from './measure.ts';
-import { pathCases } from './path-cases.ts';
-import { rowCases } from './row-cases.ts';
-import { markdownTable, textTable } from './table.ts';
+import { packageRoot } from '../src/node-adapter.mjs';
+import { openGpu } from '../src/node.ts';
+import { allCases, setMiniFolder, type Case } from './cases/index.ts';
+import { chooseCases } from './choose.ts';
+import { compareResults, comparisonText, readBench } from './compare.ts';
+import { HISTORY, keep, newest } from './history.ts';
+import type { Peer } from './peers/peer.ts';
+import { adapterName, benchText, type BenchResult } from './results.ts';
+import { runBench, type BenchOptions } from './run.ts';
+import { ceilingsLine, markdownTable, textTable } from './table.ts';
 
-interface Flags { full?: boolean; samples: number; json?: string; markdown?: boolean; list?: boolean }
+declare const DIFFRACT_VERSION: string;
 
-async function bench(names: string[], flags: Flags): Promise<number> {
-  const wanted = [...matmulCases(), ...rowCases(), ...pathCases()].filter((item) => {
-    const text = `${item.kernel} ${item.shape}`.toLowerCase();
-    return (flags.full || !item.long || names.length > 0) && (names.length === 0 || names.some((name) => text.includes(name.toLowerCase())));
-  });
-  if (wanted.length === 0) {
-    process.stderr.write(`error: no benchmark is called ${names.map((n) => `"${n}"`).join(' or ')}; --list names them all\n`);
-    return 2;
-  }
-  if (flags.list) {
-    for (const item of wanted) process.stdout.write(`${item.kernel}: ${item.shape}${item.long ? ' (--full)' : ''}\n`);
-    return 0;
-  }
-  if (flags.json) await assertWritable(dirname(flags.json));
-  const gpu = await openGpu();
-  const ceilings = await measureCeilings(gpu);
-  const adapter = gpu.info.description || `${gpu.info.vendor} ${gpu.info.architecture}`;
-  process.stdout.write(`${adapter}\nceilings: copy ${ceilings.copyGBps.toFixed(1)} GB/s, multiply-add ${ceilings.gflops.toFixed(1)} GFLOP/s (by ${ceilings.source})\n\n`);
-  const rows: Row[] = [];
-  for (const [at, item] of wanted.entries()) {
-    if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${at + 1} of ${wanted.length}: ${item.kernel} ${item.shape}`);
-    rows.push(await measure(gpu, item, ceilings, flags.samples));
-  }
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
-  process.stdout.write(`${flags.markdown ? markdownTable(rows) : textTable(rows)}\n`);
-  if (flags.json) await writeFileAtomic(flags.json, `${JSON.stringify({ adapter: gpu.info, ceilings, rows }, null, 1)}\n`);
-  const wrong = rows.filter((row) => row.ms === null).length;
-  if (wrong) process.stderr.write(`error: ${wrong} of ${rows.length} results are wrong\n`);
-  return wrong ? 1 : 0;
+export interface Flags {
+  full?: boolean; samples: number; peers?: string[] | true; json?: string; html?: string; compare?: string; markdown?: boolean; list?: boolean;
+  browser?: boolean; updateReadme?: boolean; history: boolean;
 }
 
 const program = new Command('bench')
-  .description('Times the kernels on this machine\'s WebGPU adapter. Every result is checked before it is timed.')
-  .argument('[names...]', 'only benchmarks whose kernel or shape contains one of these words')
-  .option('--full', 'also the long ones')
+  .description('Times the kernels, the model and training on this machine\'s WebGPU adapter. Every result is checked before it is timed.')
+  .argument('[names...]', 'groups (kernels, model, training), or words that a kernel or shape contains')
+  .option('--full', 'also the long ones, and more samples of each')
   .option('--samples <n>', 'timed samples of each; the median counts', wholeNumber(1), 5)
-  .option('--json <file>', 'write the rows as JSON')
+  .option('--peers [names]', 'beside other WebGPU engines, all that are installed or these (comma-separated)', list)
+  .option('--json <file>', 'write the result as JSON')
+  .option('--html <file>', 'write a page with charts')
+  .option('--compare <file>', 'say what changed since an earlier result; "last": the newest in the history')
   .option('--markdown', 'print the table as Markdown')
   .option('--list', 'print the names and exit')
+  .option('--browser', 'in headless Chromium instead of Node')
+  .option('--update-readme', 'write the tables into bench/README.md and README.md')
+  .option('--no-history', `do not keep the result in ${HISTORY}/`)
   .exitOverride();
+
+/** Everything that can be wrong with a command line is found out before any work is done. */
+async function bench(names: string[], flags: Flags): Promise<number> {
+  const cases = chooseCases(allCases(), names, flags.full || flags.list || false);
+  if (flags.list) {
+    for (const item of cases) process.stdout.write(`${item.group}  ${item.kernel}${item.variant ? ` (${item.variant})` : ''}: ${item.shape}${item.long ? '  (--full)' : ''}\n`);
+    return 0;
+  }
+  const old = flags.compare && flags.compare !== 'last' ? readBench(await readFile(flags.compare, 'utf8').catch(() => { throw new UsageError(`${flags.compare}: cannot be read`); }), flags.compare) : null;
+  for (const file of [flags.json, flags.html]) if (file) await assertWritable(dirname(file));
+  const result = flags.browser ? await (await import('./browser.ts')).benchInBrowser({ names, flags, root: packageRoot() }) : await benchHere(cases, names, flags);
+
+  process.stdout.write(`${flags.markdown ? markdownTable(result) : textTable(result)}\n`);
+  process.stdout.write(`${result.rows.length} rows in ${Math.round(result.seconds)} s${result.interrupted ? ', interrupted' : ''}\n`);
+  if (flags.json) await writeFileAtomic(flags.json, benchText(result));
+  if (flags.html) await writeFileAtomic(flags.html, await (await import('./html.ts')).benchPage(result));
+  // Before this result is kept: it would be the newest itself.
+  if (flags.compare) {
+    const found = old ? { path: flags.compare, result: old } : await newest((r) => r.adapter.description === result.adapter.description && r.where.name === result.where.name).catch(noEarlier);
+    if (found) process.stdout.write(`${comparisonText(compareResults(found.result, result), found.path)}\n`);
+  }
+  if (flags.history && result.rows.length > 0) await keep(result);
+  if (flags.updateReadme) await (await import('./readme.ts')).updateReadmes(result, packageRoot(), process.argv.slice(2));
+  return exitCode(result);
+}
+
+function noEarlier(error: unknown): null {
+  process.stderr.write(`${(error as Error).message}\n`);
+  return null;
+}
+
+function exitCode({ rows, interrupted }: BenchResult): number {
+  const wrong = rows.filter((row) => row.wrong).length;
+  if (wrong) process.stderr.write(`error: ${wrong} of ${rows.length} results are wrong\n`);
+  return wrong ? 1 : interrupted ? 130 : 0;
+}
+
+async function benchHere(cases: readonly Case[], names: string[], flags: Flags): Promise<BenchResult> {
+  const gpu = await openGpu();
+  setMiniFolder(join(packageRoot(), 'models', 'ioi-mini'));
+  const { peers, missing } = flags.peers ? await loadPeers(gpu, flags.peers === true ? undefined : flags.peers) : { peers: [], missing: [] };
+  const stop = new AbortController();
+  process.once('SIGINT', () => stop.abort());
+  const clear = process.stderr.isTTY ? '\r\x1b[K' : '';
+  const options: BenchOptions = {
+    cases, names, samples: flags.samples, full: flags.full ?? false, version: DIFFRACT_VERSION, peers, missingPeers: missing, signal: stop.signal,
+    where: { kind: 'node', name: 'Node', version: process.versions.node, platform: `${process.platform}-${process.arch}` },
+    onCeilings: (ceilings, adapter) => process.stdout.write(`${adapterName(adapter)}\nceilings: ${ceilingsLine(ceilings)}\n\n`),
+    onStep: (at, total, what) => { if (clear) process.stderr.write(`${clear}${at + 1} of ${total}: ${what}`.slice(0, (process.stderr.columns ?? 100) + 2)); },
+  };
+  const result = await runBench(gpu, options);
+  process.stderr.write(clear);
+  for (const peer of peers) await Promise.resolve(peer.dispose()).catch(() => {});
+  return result;
+}
+
+/** The peers are packages of their own, which need not be installed. */
+async function loadPeers(gpu: Awaited<ReturnType<typeof openGpu>>, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> {
+  // Built beside this file, and named at run time, so that a page's bundle does not take them along.
+  const built = new URL('./bench-peers.js', import.meta.url).href;
+  const { openPeers } = (await import(built)) as { openPeers(gpu: unknown, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> };
+  return openPeers(gpu, names);
+}
 
 try {
   await program.parseAsync();

@@ -1,78 +1,115 @@
-/** Times one case: checked first, then the median of several timed runs. */
-import type { Ceilings } from '../src/gpu/ceilings.ts';
-import type { Gpu } from '../src/gpu/index.ts';
+/** One case to one row: checked first, then timed; other ways and other engines after it, in turns with ours. */
+import { GpuOutOfMemoryError, LimitError } from '../src/errors.ts';
+import type { Ceilings, Gpu } from '../src/gpu/index.ts';
+import { TOLERANCE, type Case, type Prepared } from './cases/case.ts';
+import type { Peer } from './peers/peer.ts';
+import type { Row } from './results.ts';
+import { repeatsFor, samplesFor, summarise, type Summary } from './statistics.ts';
+import { reason, versusOwn, versusPeer } from './versus.ts';
 
-/** A kernel at one shape. */
-export interface Case {
-  kernel: string;
-  shape: string;
-  /** Floating-point operations, and bytes that must move between memory and registers at least once. */
-  flops: number;
-  bytes: number;
-  /** Largest relative error of a right result; TOLERANCE if not given. */
-  tolerance?: number;
-  /** Left out of the default run, which is kept short on software drivers. */
-  long?: boolean;
-  prepare(gpu: Gpu): Prepared | Promise<Prepared>;
+export interface MeasureSettings {
+  /** Timed samples, of which fewer are taken where they do not fit into the budget. */
+  samples: number;
+  budgetMs: number;
+  peers?: readonly Peer[];
+  /** Called before each part of the work, with what it is. */
+  onStep?: (step: string) => void;
 }
 
-export interface Prepared {
-  /** Records the work once, and frees what it makes. */
-  run(): void;
-  /** Relative error against a float64 reference, ‖out − ref‖ / ‖ref‖, perhaps over a sample of the outputs. */
-  check(): Promise<number>;
-  dispose(): void;
-}
-
-export interface Row {
-  kernel: string;
-  shape: string;
-  /** Median, least and greatest milliseconds of one run; null where the result was wrong. */
-  ms: number | null;
-  least: number | null;
-  most: number | null;
-  /** Compiling and the first run, in milliseconds by the wall clock. */
-  firstUseMs: number;
-  error: number;
-  gflops: number | null;
-  gbps: number | null;
-  /** Share of the ceiling that binds the kernel on this device, and which one that is. */
-  share: number | null;
-  bound: 'compute' | 'memory';
-  source: 'timestamp' | 'wall';
-}
-
-export const TOLERANCE = 1e-5;
 const LONG_ENOUGH_MS = 15;
 const MOST_REPEATS = 200;
+/** Input sets that are taken in turn hold this much together, which passes the caches of most devices. */
+const ROTATED_BYTES = 64 * 2 ** 20;
+const MOST_SETS = 64;
 
-export async function measure(gpu: Gpu, item: Case, ceilings: Ceilings, samples: number): Promise<Row> {
-  const prepared = await item.prepare(gpu);
+/** Input sets for a case whose one run touches so many bytes. */
+export function setsFor(bytes: number): number {
+  return Math.max(1, Math.min(MOST_SETS, Math.ceil(ROTATED_BYTES / Math.max(bytes, 1))));
+}
+
+/** The row of a case that was not measured. */
+export function emptyRow(item: Case, ceilings: Pick<Ceilings, 'gflops' | 'copyGBps'>): Row {
+  const bound = item.flops / (ceilings.gflops * 1e9) > item.bytes / (ceilings.copyGBps * 1e9) ? 'compute' : 'memory';
+  return {
+    group: item.group, kernel: item.kernel, shape: item.shape, ...(item.variant ? { variant: item.variant } : {}),
+    ms: null, spread: null, least: null, most: null, samples: 0, share: null, bound, gflops: null, gbps: null, flops: item.flops, bytes: item.bytes,
+    hostMs: null, firstUseMs: null, error: null, tolerance: item.tolerance ?? TOLERANCE, source: null, ...(item.note ? { note: item.note } : {}),
+    figures: {}, peers: {}, against: {},
+  };
+}
+
+/** Measures a case. What the adapter cannot hold is named as left out, any other failure as wrong; only what has a right result has a time. */
+export async function measure(gpu: Gpu, item: Case, ceilings: Ceilings, settings: MeasureSettings): Promise<Row> {
+  const row = emptyRow(item, ceilings);
+  let prepared: Prepared | null = null;
   try {
+    settings.onStep?.('preparing');
+    prepared = await item.prepare(gpu, setsFor(item.bytes));
     await gpu.idle();
     const start = performance.now();
-    prepared.run();
+    await prepared.run(0);
     await gpu.idle();
-    const firstUseMs = performance.now() - start;
-    const error = await prepared.check();
-    const bound = item.flops / (ceilings.gflops * 1e9) > item.bytes / (ceilings.copyGBps * 1e9) ? 'compute' : 'memory';
-    const row: Row = { kernel: item.kernel, shape: item.shape, ms: null, least: null, most: null, firstUseMs, error, gflops: null, gbps: null, share: null, bound, source: 'wall' };
-    if (!(error <= (item.tolerance ?? TOLERANCE))) return row;
-    const { ms: once } = await gpu.time(() => prepared.run());
-    const repeats = Math.max(1, Math.min(MOST_REPEATS, Math.ceil(LONG_ENOUGH_MS / once)));
-    const times: number[] = [];
-    for (let i = 0; i < samples; i++) {
-      const timed = await gpu.time(() => { for (let r = 0; r < repeats; r++) prepared.run(); });
-      times.push(timed.ms / repeats);
-      row.source = timed.source;
+    row.firstUseMs = performance.now() - start;
+    settings.onStep?.('checking');
+    const error = await prepared.error(await prepared.read());
+    row.error = Number.isFinite(error) ? error : null;
+    if (!(error <= row.tolerance)) {
+      row.wrong = `relative error ${error.toExponential(1)}, at most ${row.tolerance.toExponential(0)}`;
+      return row;
     }
-    times.sort((a, b) => a - b);
-    const ms = times[Math.floor(times.length / 2)]!;
-    const gflops = item.flops / (ms * 1e6);
-    const gbps = item.bytes / (ms * 1e6);
-    return { ...row, ms, least: times[0]!, most: times.at(-1)!, gflops, gbps, share: bound === 'compute' ? gflops / ceilings.gflops : gbps / ceilings.copyGBps };
+    settings.onStep?.('timing');
+    Object.assign(row, prepared.time ? await byItself(prepared.time, settings) : await onDevice(gpu, prepared, settings));
+    row.gflops = item.flops / (row.ms! * 1e6);
+    row.gbps = item.bytes / (row.ms! * 1e6);
+    row.share = row.bound === 'compute' ? row.gflops / ceilings.gflops : row.gbps / ceilings.copyGBps;
+    if (prepared.figures) row.figures = await prepared.figures(row.ms!);
+    for (const [name, run] of Object.entries(prepared.against ?? {})) {
+      settings.onStep?.(`against ${name}`);
+      row.against[name] = await versusOwn(gpu, prepared, run, settings);
+    }
+    for (const peer of item.peerWork ? settings.peers ?? [] : []) {
+      settings.onStep?.(`beside ${peer.name}`);
+      row.peers[peer.name] = await versusPeer(gpu, item, prepared, peer, settings);
+    }
+  } catch (error) {
+    if (error instanceof LimitError || error instanceof GpuOutOfMemoryError) row.skipped ??= reason(error);
+    else row.wrong = reason(error);
+    // What follows from a failure is no measurement.
+    Object.assign(row, { ms: null, spread: null, least: null, most: null, samples: 0, share: null, gflops: null, gbps: null });
   } finally {
-    prepared.dispose();
+    prepared?.dispose();
     await gpu.trim();
   }
+  return row;
+}
+
+type Timing = Summary & Pick<Row, 'hostMs' | 'source'>;
+
+/** Runs recorded one after the other into one submit, by the device's timestamps where it has them. */
+async function onDevice(gpu: Gpu, prepared: Prepared, { samples, budgetMs }: MeasureSettings): Promise<Timing> {
+  let turn = 0;
+  let hostMs = Infinity;
+  const timed = (repeats: number) => gpu.time(() => {
+    const start = performance.now();
+    for (let r = 0; r < repeats; r++) void prepared.run(turn++);
+    hostMs = Math.min(hostMs, (performance.now() - start) / repeats);
+  });
+  // The second run still grows the pool of buffers; by the third nothing is new.
+  const { ms: once } = await timed(1);
+  const repeats = repeatsFor(once, LONG_ENOUGH_MS, MOST_REPEATS);
+  const times: number[] = [];
+  let source: Row['source'] = 'wall';
+  const count = samplesFor(once * repeats, samples, budgetMs);
+  for (let i = 0; i < count; i++) {
+    const sample = await timed(repeats);
+    times.push(sample.ms / repeats);
+    source = sample.source;
+  }
+  return { ...summarise(times), hostMs, source };
+}
+
+async function byItself(time: () => Promise<number>, { samples, budgetMs }: MeasureSettings): Promise<Timing> {
+  const times = [await time()];
+  for (const count = samplesFor(times[0]!, samples, budgetMs); times.length < count; ) times.push(await time());
+  return { ...summarise(times), hostMs: null, source: 'wall' };
 }

@@ -1,0 +1,1 @@
+export async function benchPage(_: unknown): Promise<string> { return ''; }

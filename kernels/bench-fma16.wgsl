@@ -1,0 +1,30 @@
+// bench-fma in float16: out[t] = the sum of 8 numbers, each put 8 * rounds times through a -> fma(a, scale, shift) in half precision.
+//   out  [threads]
+// Dispatch: threads / WORKGROUP workgroups, folded; 128 * rounds floating-point operations a thread. Needs shader-f16.
+enable f16;
+const WORKGROUP: u32 = 64u;
+struct Params { threads: u32, rounds: u32, scale: f32, shift: f32, }
+@group(1) @binding(0) var<uniform> params: Params;
+@group(0) @binding(0) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let t = (group.y * groups.x + group.x) * WORKGROUP + local.x;
+  if (t >= params.threads) { return; }
+  let s = vec4h(f16(params.scale));
+  let h = vec4h(f16(params.shift));
+  // Different starts, or a compiler could fold the chains into one.
+  var a = vec4h(0.0, 1.0, 2.0, 3.0) + f16(t % 64u);
+  var b = a + 4.0;
+  for (var i = 0u; i < params.rounds; i++) {
+    a = fma(a, s, h); b = fma(b, s, h);
+    a = fma(a, s, h); b = fma(b, s, h);
+    a = fma(a, s, h); b = fma(b, s, h);
+    a = fma(a, s, h); b = fma(b, s, h);
+    a = fma(a, s, h); b = fma(b, s, h);
+    a = fma(a, s, h); b = fma(b, s, h);
+    a = fma(a, s, h); b = fma(b, s, h);
+    a = fma(a, s, h); b = fma(b, s, h);
+  }
+  out[t] = f32(dot(a + b, vec4h(1.0)));
+}
