@@ -18,7 +18,8 @@ export interface NodeOptions extends Omit<OpenOptions, 'gpu'> {
   dawn?: readonly string[];
 }
 
-let instance: Promise<GPU> | null = null;
+/** Dawn crashes where an instance is collected while a device of it still works: they are kept for the life of the process. */
+const instances = new Map<string, Promise<GPU>>();
 
 /**
  * Opens a device through Dawn, on the driver that DIFFRACT_ADAPTER and the machine settle (see node-adapter.mjs).
@@ -27,8 +28,14 @@ let instance: Promise<GPU> | null = null;
 export async function openGpu(options: NodeOptions = {}): Promise<Gpu> {
   const { dawn, ...rest } = options;
   for (const [name, value] of Object.entries(globals)) (globalThis as Record<string, unknown>)[name] ??= value;
-  const gpu = await (dawn ? newInstance(dawn) : (instance ??= newInstance([])));
-  return openGpuAnywhere({ ...rest, gpu });
+  return openGpuAnywhere({ ...rest, gpu: await instanceWith(dawn ?? []) });
+}
+
+function instanceWith(dawn: readonly string[]): Promise<GPU> {
+  const key = dawn.join(' ');
+  const known = instances.get(key) ?? newInstance(dawn);
+  instances.set(key, known);
+  return known;
 }
 
 async function newInstance(dawn: readonly string[]): Promise<GPU> {
