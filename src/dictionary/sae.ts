@@ -6,7 +6,7 @@
  * too, and both weight matrices stay as they were trained. Nothing that the evaluation computes depends on the difference.
  */
 import { ShapeError } from '../errors.ts';
-import { greedyApply, greedyChoose, greedyWeightRemoved, gramMatrix, matmul, mul, reciprocalRows, saeDecode, saeEncode, saeWidths, Tensor, type SaeWeights } from '../tensor/index.ts';
+import { greedyApply, greedyChoose, greedyWeightRemoved, gramMatrix, matmul, mul, reciprocalRows, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type SaeWeights } from '../tensor/index.ts';
 import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
 
 /** What is known of where a dictionary comes from; the first four as SAELens names them. */
@@ -42,9 +42,7 @@ export class Sae implements Dictionary {
   /** Codes f ≥ 0, [n, features]. Throws ShapeError if the activations are not as wide as the dictionary. */
   encode({ activations }: Pick<Examples, 'activations'>): Tensor {
     this.checkWidth(activations);
-    const { codes, counts } = saeEncode(activations, this.weights);
-    counts.dispose();
-    return codes;
+    return saeCodes(activations, this.weights);
   }
 
   /** Number of active features of each example, u32 [n]. */

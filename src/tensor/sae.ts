@@ -5,22 +5,24 @@
  */
 import compactSource from '../../kernels/sae-compact.wgsl';
 import decodeSource from '../../kernels/sae-decode.wgsl';
-import encodeSource from '../../kernels/sae-encode.wgsl';
 import gatherSource from '../../kernels/sae-gather.wgsl';
 import scaleRowsSource from '../../kernels/sae-scale-rows.wgsl';
+import shiftSource from '../../kernels/sae-shift.wgsl';
 import { ShapeError } from '../errors.ts';
 import { defineKernel, type BufferSlice, type Gpu } from '../gpu/index.ts';
+import { matmul } from './matmul.ts';
+import { chooseVariant, type MatmulVariant } from './matmul-plan.ts';
+import { rowGroups, rowLanes } from './row-lanes.ts';
 import { asMatrix, Tensor, sameShape, showShape } from './tensor.ts';
 import { rowWindows, windowOf } from './windows.ts';
 
 const WORKGROUP = 64;
-/** Rows and features that one thread of the encoder computes. */
-const ENCODE_ROWS = 8;
-const ENCODE_FEATURES = 4;
+/** Rows that one thread of sae-shift computes. */
+const SHIFT_ROWS = 8;
 
 export const saeKernels = {
   gather: defineKernel('sae-gather', gatherSource),
-  encode: defineKernel('sae-encode', encodeSource),
+  shift: defineKernel('sae-shift', shiftSource),
   compact: defineKernel('sae-compact', compactSource),
   decode: defineKernel('sae-decode', decodeSource),
   scaleRows: defineKernel('sae-scale-rows', scaleRowsSource),
@@ -43,11 +45,6 @@ export interface SaeShape { dictionaries: number; rows: number; width4: number; 
 /** vec4s that hold `width` numbers. */
 export function vec4s(width: number): number {
   return Math.ceil(width / 4);
-}
-
-/** A multiple of 8 that holds `rows`: the stride of codes kept with their rows last. */
-export function rowStrideOf(rows: number): number {
-  return Math.ceil(rows / 8) * 8;
 }
 
 /** Threads to workgroups of the size that all these kernels use. */
@@ -108,39 +105,25 @@ export function padRows(x: Tensor): Tensor {
   return resizeRows(x, vec4s(x.shape.at(-1)!) * 4);
 }
 
-export interface EncodeBuffers {
-  x: BufferSlice; encoder: BufferSlice; encoderBias: BufferSlice; decoderBias: BufferSlice; pool: BufferSlice; codes: BufferSlice;
-  transposed: BufferSlice; counts: BufferSlice;
-}
-
-/** Records the encoder. `transposed` and `counts` are written where asked for; else any small buffers of their own do. */
-export function recordEncode(gpu: Gpu, shape: SaeShape, buffers: EncodeBuffers, want: { transposed: boolean; count: boolean }): void {
-  const { dictionaries, rows, width4, features } = shape;
-  const featureBlocks = Math.ceil(features / ENCODE_FEATURES);
-  const rowBlocks = Math.ceil(rows / ENCODE_ROWS);
-  gpu.dispatch({
-    kernel: saeKernels.encode, constants: { TRANSPOSED: want.transposed, COUNT: want.count },
-    params: { dictionaries, rows, width4, features, featureBlocks, rowBlocks, rowStride: rowStrideOf(rows) },
-    bindings: [buffers.x, buffers.encoder, buffers.encoderBias, buffers.decoderBias, buffers.pool, buffers.codes, buffers.transposed, buffers.counts],
-    groups: groupsFor(dictionaries * featureBlocks * rowBlocks),
-  });
-}
-
 /** Lists of the non-zero values of each row; see kernels/sae-compact.wgsl. */
 export interface Compact {
-  /** u32 [rows, stride] */
+  /** u32 [rows, width] */
   index: Tensor;
-  /** [rows, stride] */
+  /** [rows, width] */
   value: Tensor;
   /** u32 [rows] */
   counts: Tensor;
 }
 
-/** Records compaction of `rows` rows of `length` values, `stride` apart; adds the counts to `totals` if given. */
-export function recordCompact(gpu: Gpu, size: { rows: number; length: number; stride: number }, values: BufferSlice, out: Record<keyof Compact, BufferSlice>, totals?: BufferSlice, spare?: BufferSlice): void {
+/** Records the listing of what is not zero in `rows` rows of `length` values. Where index or value is not wanted, the counts alone or the other are written. */
+export function recordCompact(
+  gpu: Gpu, size: { rows: number; length: number }, values: BufferSlice,
+  out: { index: BufferSlice; value: BufferSlice; counts: BufferSlice }, want: { index: boolean; value: boolean }, software = gpu.software,
+): void {
+  const lanes = rowLanes(software, size.length);
   gpu.dispatch({
-    kernel: saeKernels.compact, constants: { TOTAL: totals !== undefined }, params: size,
-    bindings: [values, out.index, out.value, out.counts, totals ?? spare!], groups: groupsFor(size.rows),
+    kernel: saeKernels.compact, constants: { LANES: lanes, INDEX: want.index, VALUE: want.value }, params: size,
+    bindings: [values, out.index, out.value, out.counts], groups: rowGroups(size.rows, lanes),
   });
 }
 
@@ -149,36 +132,76 @@ export function compactRows(x: Tensor): Compact {
   const { gpu } = x;
   const { rows, width } = asMatrix(x);
   const out = { index: Tensor.empty(gpu, [rows, width], 'u32'), value: Tensor.empty(gpu, [rows, width]), counts: Tensor.empty(gpu, [rows], 'u32') };
-  const spare = Tensor.empty(gpu, [1], 'u32');
   for (const window of rowWindows(gpu, rows, [width * 4, 4])) {
     const wide = width * 4;
-    recordCompact(gpu, { rows: window.count, length: width, stride: width }, windowOf(x, window, wide), {
+    recordCompact(gpu, { rows: window.count, length: width }, windowOf(x, window, wide), {
       index: windowOf(out.index, window, wide), value: windowOf(out.value, window, wide), counts: windowOf(out.counts, window, 4),
-    }, undefined, spare);
+    }, { index: true, value: true });
   }
-  spare.dispose();
   return out;
 }
 
-export interface DecodeBuffers {
-  index: BufferSlice; value: BufferSlice; counts: BufferSlice; decoder: BufferSlice; decoderBias: BufferSlice; x: BufferSlice; pool: BufferSlice; out: BufferSlice;
+/** How many values of each row of [..., width] are not zero: u32 [...]. */
+export function countRows(x: Tensor): Tensor {
+  const { gpu } = x;
+  const { rows, width } = asMatrix(x);
+  const counts = Tensor.empty(gpu, x.shape.slice(0, -1), 'u32');
+  const [index, value] = [Tensor.empty(gpu, [1], 'u32'), Tensor.empty(gpu, [1])];
+  for (const window of rowWindows(gpu, rows, [width * 4, 4])) {
+    recordCompact(gpu, { rows: window.count, length: width }, windowOf(x, window, width * 4), { index, value, counts: windowOf(counts, window, 4) }, { index: false, value: false });
+  }
+  index.dispose();
+  value.dispose();
+  return counts;
 }
 
-/** Records the decoder; with `residual` the out is x̂ − x, else `x` and `pool` are not read. */
-export function recordDecode(gpu: Gpu, shape: SaeShape, buffers: DecodeBuffers, residual: boolean): void {
+/** Records decoderBias − x; `first` is the first dictionary in hand of those that `pool` is for. */
+export function recordShift(
+  gpu: Gpu, size: { dictionaries: number; rows: number; width: number; first: number }, buffers: { x: BufferSlice; decoderBias: BufferSlice; pool: BufferSlice; out: BufferSlice },
+): void {
   gpu.dispatch({
-    kernel: saeKernels.decode, constants: { RESIDUAL: residual },
+    kernel: saeKernels.shift, params: size, bindings: [buffers.x, buffers.decoderBias, buffers.pool, buffers.out],
+    groups: groupsFor(size.dictionaries * Math.ceil(size.rows / SHIFT_ROWS) * size.width),
+  });
+}
+
+export interface DecodeBuffers { index: BufferSlice; counts: BufferSlice; codes: BufferSlice; decoder: BufferSlice; start: BufferSlice; out: BufferSlice }
+
+/** Records the decoder; `start` is its bias, or with `each` what every single row is added to. */
+export function recordDecode(gpu: Gpu, shape: SaeShape, buffers: DecodeBuffers, each: boolean, software = gpu.software): void {
+  const columns = columnsOf(software, shape.width4);
+  gpu.dispatch({
+    kernel: saeKernels.decode, constants: { EACH: each, COLUMNS: columns },
     params: { dictionaries: shape.dictionaries, rows: shape.rows, width4: shape.width4, features: shape.features },
-    bindings: [buffers.index, buffers.value, buffers.counts, buffers.decoder, buffers.decoderBias, buffers.x, buffers.pool, buffers.out],
-    groups: groupsFor(shape.dictionaries * shape.rows * shape.width4),
+    bindings: [buffers.index, buffers.counts, buffers.codes, buffers.decoder, buffers.start, buffers.out],
+    groups: groupsFor(shape.dictionaries * shape.rows * Math.ceil(shape.width4 / columns)),
   });
 }
 
 /**
- * Codes and active counts. x [n, d] with weights of one SAE gives codes [n, features] and counts u32 [n]; weights stacked D deep take
- * x [P, n, d] and a pool for each dictionary (by default dictionary i reads pool i) and give [D, n, features] and [D, n].
+ * vec4s of a row that one thread of the kernels over active features computes. A software driver pays for each number that a list is read
+ * by each thread; a real GPU wants threads. Sums do not depend on it.
  */
-export function saeEncode(x: Tensor, weights: SaeWeights, pool?: readonly number[]): { codes: Tensor; counts: Tensor } {
+export function columnsOf(software: boolean, width4: number): number {
+  if (!software) return 1;
+  return width4 >= 32 ? 4 : width4 >= 16 ? 2 : 1;
+}
+
+/**
+ * The matmul kernel for products of dictionaries' matrices. It does not depend on how many dictionaries there are, so that a dictionary's
+ * bytes do not either: chosen as for one, and never the one whose sums are split by how busy the device is.
+ */
+export function saeVariant(gpu: Gpu, m: number, n: number, k: number, software = gpu.software): MatmulVariant {
+  const shape = { batch: 1, m, n, k, transposeA: false, transposeB: false, sharedB: false, outWidth: n, outColumn: 0, residualWidth: 0, residualColumn: 0, biasBatch: 0 };
+  const variant = chooseVariant(shape, { ...gpu.limits, software, subgroupSize: gpu.subgroupSize });
+  return variant === 'vector' && !software ? 'registers' : variant;
+}
+
+/**
+ * Codes. x [n, d] with weights of one SAE gives [n, features]; weights stacked D deep take x [P, n, d] and a pool for each dictionary
+ * (by default dictionary i reads pool i) and give [D, n, features].
+ */
+export function saeCodes(x: Tensor, weights: SaeWeights, pool?: readonly number[]): Tensor {
   const { gpu } = x;
   const { dictionaries, features, width, batched } = saeWidths(weights);
   const [n = 0, d = 0] = x.shape.slice(-2);
@@ -189,24 +212,23 @@ export function saeEncode(x: Tensor, weights: SaeWeights, pool?: readonly number
   }
   return gpu.scope(() => {
     const head = batched ? [dictionaries] : [];
-    const codes = Tensor.empty(gpu, [...head, n, features]);
-    const counts = Tensor.zeros(gpu, [...head, n], 'u32');
-    if (codes.size === 0) return { codes, counts };
-    const [input, encoder, decoderBias] = [padRows(x), padRows(weights.encoder), padRows(weights.decoderBias)];
-    const width4 = vec4s(width);
+    const shift = Tensor.empty(gpu, [...head, n, width]);
+    if (dictionaries * n * features === 0) return Tensor.empty(gpu, [...head, n, features]);
     const poolOf = Tensor.from(gpu, Uint32Array.from(pick), [dictionaries]);
-    const spare = Tensor.empty(gpu, [4]);
     // Windows of rows are contiguous in a single dictionary only; a batch is small enough for one binding or refused by name.
-    const windows = batched ? [{ start: 0, count: n }] : rowWindows(gpu, n, [width4 * 16, features * 4, 4]);
-    const part = (tensor: Tensor, window: { start: number; count: number }, bytes: number): BufferSlice => (batched ? tensor : windowOf(tensor, window, bytes));
+    const windows = batched ? [{ start: 0, count: n }] : rowWindows(gpu, n, [width * 4]);
+    const part = (tensor: Tensor, window: { start: number; count: number }): BufferSlice => (batched ? tensor : windowOf(tensor, window, width * 4));
     for (const window of windows) {
-      recordEncode(gpu, { dictionaries, rows: window.count, width4, features }, {
-        x: part(input, window, width4 * 16), encoder, encoderBias: weights.encoderBias, decoderBias, pool: poolOf,
-        codes: part(codes, window, features * 4), transposed: spare, counts: part(counts, window, 4),
-      }, { transposed: false, count: true });
+      recordShift(gpu, { dictionaries, rows: window.count, width, first: 0 }, { x: part(x, window), decoderBias: weights.decoderBias, pool: poolOf, out: part(shift, window) });
     }
-    return { codes, counts };
+    return matmul(shift, weights.encoder, { transposeB: true, scale: -1, bias: weights.encoderBias, activation: 'relu', variant: saeVariant(gpu, n, features, width) });
   });
+}
+
+/** Codes, as `saeCodes` gives them, and how many are active in each row: u32 [D?, n]. */
+export function saeEncode(x: Tensor, weights: SaeWeights, pool?: readonly number[]): { codes: Tensor; counts: Tensor } {
+  const codes = saeCodes(x, weights, pool);
+  return { codes, counts: countRows(codes) };
 }
 
 /** Reconstructions from codes [n, features], [n, d]; the work follows the number of active features. One SAE's weights. */
@@ -220,13 +242,12 @@ export function saeDecode(codes: Tensor, weights: SaeWeights): Tensor {
   return gpu.scope(() => {
     const width4 = vec4s(width);
     const out = Tensor.empty(gpu, [n, width4 * 4]);
-    const { index, value, counts } = compactRows(codes);
-    const [decoder, decoderBias] = [padRows(weights.decoder), padRows(weights.decoderBias)];
+    const [index, counts, value] = [Tensor.empty(gpu, [n, features], 'u32'), Tensor.empty(gpu, [n], 'u32'), Tensor.empty(gpu, [1])];
+    const [decoder, start] = [padRows(weights.decoder), padRows(weights.decoderBias)];
     for (const window of rowWindows(gpu, n, [features * 4, width4 * 16, 4])) {
-      recordDecode(gpu, { dictionaries: 1, rows: window.count, width4, features }, {
-        index: windowOf(index, window, features * 4), value: windowOf(value, window, features * 4), counts: windowOf(counts, window, 4),
-        decoder, decoderBias, x: decoderBias, pool: counts, out: windowOf(out, window, width4 * 16),
-      }, false);
+      const part = { index: windowOf(index, window, features * 4), counts: windowOf(counts, window, 4), codes: windowOf(codes, window, features * 4) };
+      recordCompact(gpu, { rows: window.count, length: features }, part.codes, { ...part, value }, { index: true, value: false });
+      recordDecode(gpu, { dictionaries: 1, rows: window.count, width4, features }, { ...part, decoder, start, out: windowOf(out, window, width4 * 16) }, false);
     }
     return resizeRows(out, width);
   });

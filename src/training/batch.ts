@@ -5,7 +5,7 @@
 import { LimitError, NumberError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';
 import {
-  adam, adamPipelines, adamRows, affine, gatherExamples, largestStepBuffer, meanColumns, padRows, randomUniform, resizeRows, SaeStep, scaleRows, sumSquaresRows, Tensor, vec4s,
+  adam, adamPipelines, adamRows, affine, dictionariesPerStep, gatherExamples, meanColumns, padRows, randomUniform, resizeRows, SaeStep, scaleRows, stepBytes, sumSquaresRows, Tensor, vec4s,
   type SaeWeights,
 } from '../tensor/index.ts';
 import type { LossSums } from './log.ts';
@@ -36,9 +36,10 @@ export function groupJobs(gpu: Pick<Gpu, 'limits'>, jobs: readonly SaeJob[], fea
     const padded = vec4s(width) * 4;
     const examples = jobs[members[0]!]!.data.shape[0]!;
     // Counted as if no two jobs shared their data.
-    const bytes = Math.max(largestStepBuffer({ dictionaries: 1, features, width: padded, maxRows }), 4 * examples * padded);
-    const most = Math.floor(gpu.limits.bindingBytes / bytes);
-    if (most === 0) throw new LimitError(`training ${jobs[members[0]!]!.name}: needs ${bytes} bytes in one binding, but this adapter allows ${gpu.limits.bindingBytes}; use fewer features, a smaller batch or fewer examples`);
+    const sizes = { features, width: padded, maxRows };
+    const pool = 4 * examples * padded;
+    const most = Math.min(dictionariesPerStep(sizes, gpu.limits), Math.floor(gpu.limits.bindingBytes / pool));
+    if (most === 0) throw new LimitError(`training ${jobs[members[0]!]!.name}: needs ${Math.max(...Object.values(stepBytes(sizes)), pool)} bytes in one binding, but this adapter allows ${gpu.limits.bindingBytes}; use fewer features, a smaller batch or fewer examples`);
     for (let start = 0; start < members.length; start += most) groups.push(members.slice(start, start + most));
   }
   return groups;
@@ -124,7 +125,7 @@ export class SaeBatch {
     const batch = new SaeBatch(gpu, jobs, settings, maxRows, sites);
     try {
       batch.initialise(width);
-      await gpu.prepare([...SaeStep.pipelines(), ...adamPipelines(settings.projectGradient)]);
+      await gpu.prepare([...batch.step.pipelines(), ...adamPipelines(settings.projectGradient)]);
     } catch (error) {
       batch.dispose();
       throw error;
@@ -146,9 +147,7 @@ export class SaeBatch {
   train(order: Tensor, span: { first: number; rows: number }, count: number, factor: number, collect: boolean): void {
     const { step, weights, pool, settings, rate } = this;
     gatherExamples(this.data, this.ones, { index: order, ...span }, this.x);
-    step.forward(this.x, pool, weights, span.rows, true);
-    if (collect) step.addSums(this.x, pool, this.mean, span.rows, this.totals);
-    step.backward(this.x, pool, weights, this.l1, span.rows);
+    step.train(this.x, pool, weights, this.l1, span.rows, collect ? { mean: this.mean, totals: this.totals } : undefined);
     const { beta1, beta2, epsilon } = settings;
     for (const part of PARTS) {
       const tensors = { parameter: weights[part], gradient: step.gradients[part], first: this.first[part], second: this.second[part], rate };
@@ -182,8 +181,7 @@ export class SaeBatch {
       const rows = Math.min(maxRows, examples - first);
       const values = await this.gpu.scope(() => {
         gatherExamples(this.data, this.ones, { index: this.identity, first, rows }, this.x);
-        this.step.forward(this.x, this.pool, this.weights, rows, countFired);
-        return this.step.rowLoss(this.x, this.pool, this.mean, rows).read();
+        return this.step.losses(this.x, this.pool, this.weights, this.mean, rows, countFired).read();
       });
       out.forEach((losses, i) => losses.set(values.subarray(i * rows * 4, (i + 1) * rows * 4), first * 4));
     }

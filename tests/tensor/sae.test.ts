@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../../src/errors.ts';
-import { SaeStep } from '../../src/tensor/sae-step.ts';
+import { SaeStep, type StepOptions } from '../../src/tensor/sae-step.ts';
 import { compactRows, padRows, saeDecode, saeEncode, scaleRows, vec4s, type SaeWeights } from '../../src/tensor/sae.ts';
 import { Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
@@ -136,8 +136,11 @@ test('the reference gradient agrees with finite differences', () => {
   }
 });
 
-for (const [n, d, F] of [[9, 8, 24], [31, 32, 50], [16, 4, 3], [5, 6, 7]] as const) {
-  test(`gradients of two dictionaries of ${F} features on [${n}, ${d}]`, () => gpu.scope(async () => {
+const variants: StepOptions[] = [
+  { path: 'sparse' }, { path: 'dense' }, { path: 'sparse', software: !gpu.software }, { path: 'dense', software: !gpu.software },
+];
+for (const [n, d, F] of [[9, 8, 24], [31, 32, 50], [16, 4, 3], [5, 6, 7], [3, 80, 1100], [40, 132, 70]] as const) for (const variant of variants) {
+  test(`gradients of two dictionaries of ${F} features on [${n}, ${d}], ${JSON.stringify(variant)}`, () => gpu.scope(async () => {
     const saes = [plain(F, d, 3, -0.1), plain(F, d, 30, -1.2)];
     const l1 = [0.5, 2.5];
     const x = random(n * d, 6);
@@ -148,10 +151,10 @@ for (const [n, d, F] of [[9, 8, 24], [31, 32, 50], [16, 4, 3], [5, 6, 7]] as con
     const pool = Tensor.from(gpu, Uint32Array.of(0, 0), [2]);
     const mean = padRows(Tensor.from(gpu, random(d, 8), [1, d]));
     // Room for more rows than are used, so that strides differ from sizes.
-    const step = new SaeStep(gpu, { dictionaries: 2, features: F, width, maxRows: n + 5 });
+    const step = new SaeStep(gpu, { dictionaries: 2, features: F, width, maxRows: n + 5 }, variant);
     try {
-      step.forward(input, pool, weights, n, true);
-      step.backward(input, pool, weights, Tensor.from(gpu, l1, [2]), n);
+      const totals = Tensor.zeros(gpu, [2, 4]);
+      step.train(input, pool, weights, Tensor.from(gpu, l1, [2]), n, { mean, totals });
       const data = rows64(x, n, d);
       const expected = saes.map((sae, i) => referenceGradients(sae, data, l1[i]!));
       const cut = (v: Float32Array, rows: number): number[] => Array.from({ length: rows * d }, (_, i) => v[Math.floor(i / d) * width + (i % d)]!);
@@ -165,8 +168,6 @@ for (const [n, d, F] of [[9, 8, 24], [31, 32, 50], [16, 4, 3], [5, 6, 7]] as con
       close('decoder bias', cut(await step.gradients.decoderBias.read(), 2), expected.flatMap((g) => [...g.decoderBias]));
       const codes = saes.map((sae) => data.map((row) => referenceEncode(sae, row)));
       assert.equal([...await step.fired.readU32()], codes.flatMap((c) => Array.from({ length: F }, (_, f) => c.filter((row) => row[f]! > 0).length)));
-      const totals = Tensor.zeros(gpu, [2, 4]);
-      step.addSums(input, pool, mean, n, totals);
       const sums = await totals.read();
       const center = random(d, 8);
       for (const [i, sae] of saes.entries()) {

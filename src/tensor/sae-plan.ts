@@ -1,0 +1,68 @@
+/**
+ * How a training step of many sparse autoencoders is carried out: which path, and in which windows of dictionaries. Pure functions of sizes
+ * and limits, because a resumed run must make the same choices, and so that they are tested without a device.
+ */
+import { LimitError } from '../errors.ts';
+import type { GpuLimits } from '../gpu/index.ts';
+
+/** After the encoder, which is dense on both: products over all features, or sums over the active ones. */
+export type SaePath = 'sparse' | 'dense';
+
+/** Sizes of a batch of dictionaries. `width` is a multiple of 4: pad with zeros, which stay zeros. */
+export interface StepSizes { dictionaries: number; features: number; width: number; maxRows: number }
+
+/** Dictionaries [first, first + count) of a batch. */
+export interface DictionaryWindow { first: number; count: number }
+
+/** From so many features on a trained vanilla dictionary's few active ones are quicker done alone; see bench/README.md. */
+const SPARSE_FEATURES = 2048;
+/** Buffers that live within a window stay about this small where that costs nothing: a batch of hundreds then needs little memory beside its weights. */
+const SCRATCH_BYTES = 64 * 2 ** 20;
+/** Numbers between places where a binding may start. */
+const ALIGNMENT = 64;
+
+/** The path for a vanilla dictionary, whose activity is not known beforehand and changes during training. */
+export function saePath({ features }: Pick<StepSizes, 'features'>): SaePath {
+  return features >= SPARSE_FEATURES ? 'sparse' : 'dense';
+}
+
+/** Bytes of the largest buffer that a step needs for one dictionary of a window, and of the largest that it needs for one of the batch. */
+export function stepBytes({ features, width, maxRows }: Omit<StepSizes, 'dictionaries'>): { scratch: number; state: number } {
+  return { scratch: 4 * Math.max((maxRows + 1) * features, maxRows * width), state: 4 * Math.max(features * width, 4 * maxRows, width) };
+}
+
+/** The most dictionaries that one step can hold; 0 if the adapter cannot bind what one alone needs. */
+export function dictionariesPerStep(sizes: Omit<StepSizes, 'dictionaries'>, { bindingBytes }: Pick<GpuLimits, 'bindingBytes'>): number {
+  const { scratch, state } = stepBytes(sizes);
+  const inOneWindow = Math.floor(bindingBytes / Math.max(scratch, state));
+  return aligned(sizes) * scratch <= bindingBytes && inOneWindow > 0 ? Math.floor(bindingBytes / state) : inOneWindow;
+}
+
+/** Windows of dictionaries, each as large as one binding and good sense allow, all but the last equal. Throws LimitError. */
+export function stepWindows(sizes: StepSizes, limits: Pick<GpuLimits, 'bindingBytes'>): DictionaryWindow[] {
+  const { dictionaries } = sizes;
+  if (dictionaries === 0) return [];
+  const most = dictionariesPerStep(sizes, limits);
+  const { scratch, state } = stepBytes(sizes);
+  if (dictionaries > most) {
+    throw new LimitError(`a training step of ${dictionaries} dictionaries needs ${dictionaries * state} bytes of each weight and ${scratch} bytes of codes for each in one binding, but this adapter allows ${limits.bindingBytes}`);
+  }
+  const unit = aligned(sizes);
+  const fit = (bytes: number): number => Math.floor(bytes / scratch);
+  const wanted = Math.max(unit, Math.floor(fit(Math.min(SCRATCH_BYTES, limits.bindingBytes)) / unit) * unit);
+  const count = dictionaries <= wanted || wanted > fit(limits.bindingBytes) ? dictionaries : wanted;
+  // As even as alignment allows.
+  const even = Math.ceil(dictionaries / Math.ceil(dictionaries / count) / unit) * unit;
+  const windows: DictionaryWindow[] = [];
+  for (let first = 0; first < dictionaries; first += even) windows.push({ first, count: Math.min(even, dictionaries - first) });
+  return windows;
+}
+
+/** Dictionaries after which all weights begin where a binding may. */
+function aligned({ features, width }: Pick<StepSizes, 'features' | 'width'>): number {
+  return ALIGNMENT / Math.min(gcd(features, ALIGNMENT), gcd(width, ALIGNMENT));
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}
