@@ -1,9 +1,10 @@
 /** What Node adds to the library: a device by Dawn, and files. `import … from "diffract/node"`. */
+import { readFile } from 'node:fs/promises';
 import { create, globals } from 'webgpu';
-import { AdapterError } from './errors.ts';
+import { AdapterError, FileError } from './errors.ts';
 import { installPathOpener } from './files/index.ts';
 import { directorySource } from './files/node-directory.ts';
-import { openGpu as openGpuAnywhere, type Gpu, type OpenOptions } from './gpu/index.ts';
+import { assertTuning, openGpu as openGpuAnywhere, type Gpu, type OpenOptions } from './gpu/index.ts';
 import { createInstance } from './node-adapter.mjs';
 
 export * from './index.ts';
@@ -16,6 +17,8 @@ installPathOpener(directorySource);
 export interface NodeOptions extends Omit<OpenOptions, 'gpu'> {
   /** Options of Dawn, such as `backend=vulkan` or `enable-dawn-features=…`. */
   dawn?: readonly string[];
+  /** A file that the tuner made, by its path or as its parsed content; the variable DIFFRACT_TUNING names one if not given. */
+  tuning?: unknown;
 }
 
 /** Dawn crashes where an instance is collected while a device of it still works: they are kept for the life of the process. */
@@ -23,12 +26,27 @@ const instances = new Map<string, Promise<GPU>>();
 
 /**
  * Opens a device through Dawn, on the driver that DIFFRACT_ADAPTER and the machine settle (see node-adapter.mjs).
- * Throws AdapterError if there is none.
+ * Throws AdapterError if there is none, FileError for a tuning file that cannot be read or is none.
  */
 export async function openGpu(options: NodeOptions = {}): Promise<Gpu> {
-  const { dawn, ...rest } = options;
+  const { dawn, tuning: given = process.env.DIFFRACT_TUNING || undefined, ...rest } = options;
+  const tuning = typeof given === 'string' ? await readTuning(given) : given;
   for (const [name, value] of Object.entries(globals)) (globalThis as Record<string, unknown>)[name] ??= value;
-  return openGpuAnywhere({ ...rest, gpu: await instanceWith(dawn ?? []) });
+  return openGpuAnywhere({ ...rest, tuning, gpu: await instanceWith(dawn ?? []) });
+}
+
+/** The parsed content of a tuning file. Throws FileError, which names it. */
+async function readTuning(path: string): Promise<unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const why = code === 'ENOENT' ? 'does not exist' : code ? `cannot be read: ${code}` : `is not JSON: ${message.replaceAll('\n', ' ')}`;
+    throw new FileError(`${path} ${why}`, { cause });
+  }
+  assertTuning(value, path);
+  return value;
 }
 
 function instanceWith(dawn: readonly string[]): Promise<GPU> {

@@ -9,6 +9,7 @@ import type { Kernel, Variant } from './kernel.ts';
 import { BufferPool, type BufferSlice, type Memory, type Storage } from './pool.ts';
 import { Recorder, type Dispatch } from './recorder.ts';
 import { Scopes, type Disposable } from './scope.ts';
+import { NO_TUNING, type Tuning } from './tuning.ts';
 
 export interface AdapterFacts {
   vendor: string; architecture: string; device: string; description: string;
@@ -51,6 +52,8 @@ export class Gpu {
   readonly subgroupSize: number;
   /** Most bytes that live and pooled buffers may take together; Infinity where nobody set it. */
   readonly memoryLimit: number;
+  /** Where planners find what was tuned for this device; set on opening, and by the tuner while it compares. */
+  tuning: Tuning = NO_TUNING;
   private readonly pool: BufferPool;
   private readonly recorder: Recorder;
   private readonly faults: Faults;

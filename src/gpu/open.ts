@@ -1,6 +1,7 @@
 /** Opens a device: takes the adapter's largest limits and the features that the engine can use. */
 import { AdapterError } from '../errors.ts';
 import { Gpu, type AdapterFacts } from './gpu.ts';
+import { assertTuning, checkTuning } from './tuning.ts';
 
 export interface OpenOptions {
   /** The WebGPU entry point; `navigator.gpu` if not given. */
@@ -10,6 +11,11 @@ export interface OpenOptions {
   immediates?: boolean;
   /** Use kernels with subgroup operations where they can be used (default), or never. */
   subgroups?: boolean;
+  /**
+   * Parsed content of a file that the tuner made. One that was made for another adapter or other kernels, or that is broken, is not
+   * used; `gpu.tuning` says why.
+   */
+  tuning?: unknown;
   /** Most bytes that the engine's buffers may take together; unlimited by default. */
   memoryLimit?: number;
   /** Lowers the largest binding, so that windows can be tried on small tensors. */
@@ -24,9 +30,11 @@ const WANTED_LIMITS = [
 
 /**
  * Opens the best adapter there is. Throws AdapterError, with what to do, if there is none.
+ * Throws FileError if `tuning` is no tuning file at all.
  * On success the device takes the adapter's largest limits; `gpu.software` tells a CPU driver.
  */
 export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
+  if (options.tuning !== undefined) assertTuning(options.tuning);
   const entry = options.gpu ?? (globalThis.navigator as Navigator | undefined)?.gpu;
   if (!entry) throw new AdapterError('WebGPU is missing here: use a browser that has it, or import "diffract/node" in Node');
   const adapter = await entry.requestAdapter({ powerPreference: options.powerPreference ?? 'high-performance' });
@@ -43,7 +51,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   const language = entry.wgslLanguageFeatures;
   const immediates = (options.immediates ?? true) && immediateBytes >= 64 && (language?.has('immediate_address_space') ?? false);
   const windowBytes = Math.floor((options.windowBytes ?? Infinity) / 256) * 256 || 256;
-  return new Gpu(device, {
+  const gpu = new Gpu(device, {
     immediates,
     subgroups: options.subgroups ?? true,
     info: facts(adapter),
@@ -57,6 +65,8 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
       storageBuffers: limits.maxStorageBuffersPerShaderStage,
     },
   });
+  if (options.tuning !== undefined) gpu.tuning = await checkTuning(options.tuning, gpu);
+  return gpu;
 }
 
 function facts(adapter: GPUAdapter): AdapterFacts {
