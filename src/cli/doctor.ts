@@ -7,7 +7,7 @@ import { AdapterError } from '../errors.ts';
 import { measureCeilings, type AdapterFacts, type Ceilings, type Gpu, type GpuLimits } from '../gpu/index.ts';
 import { selfTest, type Check } from '../model/index.ts';
 import { packageRoot } from '../node-adapter.mjs';
-import { openGpu } from '../node.ts';
+import { openDevice, tuningOption } from './device.ts';
 import { printJson } from './terminal.ts';
 
 /** What `doctor --json` prints. */
@@ -33,24 +33,25 @@ export function register(program: Command): void {
   program
     .command('doctor')
     .description('Show the adapter, measure it, and test whether its numbers are right. Exits 0 only if evaluations can be trusted here.')
+    .addOption(tuningOption())
     .option('--json', 'print the diagnosis as JSON')
     .addHelpText('after', '\nExamples:\n  diffract doctor\n  DIFFRACT_ADAPTER=swiftshader diffract doctor --json')
-    .action(async (options: { json?: boolean }) => {
-      const diagnosis = await diagnose();
+    .action(async (options: { tuning?: string; json?: boolean }) => {
+      const diagnosis = await diagnose(options.tuning);
       if (options.json) printJson(diagnosis);
       else process.stdout.write(`${format(diagnosis)}\n`);
       process.exitCode = diagnosis.trusted ? 0 : 1;
     });
 }
 
-async function diagnose(): Promise<Diagnosis> {
+async function diagnose(tuning?: string): Promise<Diagnosis> {
   const environment = {
     diffract: DIFFRACT_VERSION, node: process.versions.node, webgpu: webgpuVersion(),
     platform: `${process.platform}-${process.arch}`, adapterChoice: process.env.DIFFRACT_ADAPTER || 'auto',
   };
   let gpu: Gpu;
   try {
-    gpu = await openGpu();
+    gpu = await openDevice(tuning);
   } catch (error) {
     if (!(error instanceof AdapterError)) throw error;
     return { trusted: false, adapter: null, features: [], limits: null, ceilings: null, checks: [], advice: [error.message], environment };

@@ -6,7 +6,7 @@ import { FileError, TokenError, UsageError } from '../errors.ts';
 import { safetensorsParts, type TensorToWrite } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
 import { Gpt2, NO_PROCESSING, type WeightProcessing } from '../model/index.ts';
-import { openGpu } from '../node.ts';
+import { openDevice, tuningOption } from './device.ts';
 import { collect, list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
 interface RunFlags {
@@ -22,6 +22,7 @@ interface RunFlags {
   seed: number;
   top: number;
   processing?: string[];
+  tuning?: string;
   json?: boolean;
 }
 
@@ -41,6 +42,7 @@ export function register(program: Command): void {
     .option('--seed <n>', 'seed of the generation', wholeNumber(0), 0)
     .option('--top <n>', 'how many likely next tokens to print where neither --out nor --append is given', wholeNumber(1), 5)
     .option('--processing <names>', `weight processing, separated by commas: ${Object.keys(NO_PROCESSING).join(', ')}; or all`, list)
+    .addOption(tuningOption())
     .option('--json', 'print results as JSON')
     .addHelpText('after', `
 Examples:
@@ -60,7 +62,7 @@ async function run(flags: RunFlags): Promise<void> {
   const processing = readProcessing(flags.processing);
   if (flags.out) await assertWritable(dirname(flags.out));
 
-  const gpu = await openGpu();
+  const gpu = await openDevice(flags.tuning);
   const bar = progress('loading the model');
   const model = await Gpt2.load(gpu, flags.model, { processing, onProgress: (done, total, name) => bar.update(done, total, name) }).finally(() => bar.stop());
   try {
