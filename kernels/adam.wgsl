@@ -4,34 +4,43 @@
 //
 // with correction1 = 1 / (1 − β₁ᵗ) and correction2 = 1 / (1 − β₂ᵗ), computed in double precision by the caller.
 //
-// binding 0  parameter  f32 [models, size]
-// binding 1  gradient   f32 [models, size]
-// binding 2  first      f32 [models, size]   m
-// binding 3  second     f32 [models, size]   v
-// binding 4  rate       f32 [models]         each model's learning rate
+// Bound are elements 4 start … 4 (start + count) − 1 of the whole; each model has 4 size of them, four to a vector:
+// binding 0  parameter  f32 [models, 4 size]
+// binding 1  gradient   f32 [models, 4 size]
+// binding 2  first      f32 [models, 4 size]   m
+// binding 3  second     f32 [models, 4 size]   v
+// binding 4  rate       f32 [models]           each model's learning rate
 //
-// Dispatch: one thread a parameter.
+// One thread: PER_THREAD (1 or 2) neighbouring vectors; with 2 the size must be even, so that both are one model's.
+// Groups: ceil(count / (WORKGROUP · PER_THREAD)). Every number is read once and written once.
 const WORKGROUP: u32 = 64u;
+const PER_THREAD: u32 = 1u;
 
 struct Params {
-  models: u32, size: u32, factor: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, correction1: f32, correction2: f32, epsilon: f32,
+  start: u32, count: u32, size: u32, factor: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, correction1: f32, correction2: f32, epsilon: f32,
 }
 @group(1) @binding(0) var<uniform> params: Params;
-@group(0) @binding(0) var<storage, read_write> parameter: array<f32>;
-@group(0) @binding(1) var<storage, read> gradient: array<f32>;
-@group(0) @binding(2) var<storage, read_write> first: array<f32>;
-@group(0) @binding(3) var<storage, read_write> second: array<f32>;
+@group(0) @binding(0) var<storage, read_write> parameter: array<vec4f>;
+@group(0) @binding(1) var<storage, read> gradient: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> first: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> second: array<vec4f>;
 @group(0) @binding(4) var<storage, read> rate: array<f32>;
 
-@compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
-  let item = (group.y * groups.x + group.x) * WORKGROUP + local.x;
-  if (item >= params.models * params.size) { return; }
+fn step(item: u32, pace: f32) {
   let g = gradient[item];
   let m = params.beta1 * first[item] + params.rest1 * g;
   let v = params.beta2 * second[item] + params.rest2 * (g * g);
+  let w = parameter[item];
   first[item] = m;
   second[item] = v;
-  let step = (m * params.correction1) / (sqrt(v * params.correction2) + params.epsilon);
-  parameter[item] -= params.factor * rate[item / params.size] * step;
+  parameter[item] = w - pace * ((m * params.correction1) / (sqrt(v * params.correction2) + params.epsilon));
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
+  let item = ((group.y * groups.x + group.x) * WORKGROUP + local.x) * PER_THREAD;
+  if (item >= params.count) { return; }
+  let pace = params.factor * rate[(params.start + item) / params.size];
+  step(item, pace);
+  if (PER_THREAD > 1u) { step(item + 1u, pace); }
 }

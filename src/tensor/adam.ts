@@ -4,12 +4,14 @@
  */
 import adamSource from '../../kernels/adam.wgsl';
 import adamRowsSource from '../../kernels/adam-rows.wgsl';
+import adamScalarSource from '../../kernels/adam-scalar.wgsl';
 import { ShapeError } from '../errors.ts';
-import { defineKernel, type Gpu } from '../gpu/index.ts';
+import { defineKernel, type Gpu, type Kernel } from '../gpu/index.ts';
 import { asMatrix, sameShape, showShape, type Tensor } from './tensor.ts';
+import { rowWindows, windowOf } from './windows.ts';
 
 const WORKGROUP = 64;
-const kernels = { adam: defineKernel('adam', adamSource), rows: defineKernel('adam-rows', adamRowsSource) };
+const kernels = { vectors: defineKernel('adam', adamSource), scalars: defineKernel('adam-scalar', adamScalarSource), rows: defineKernel('adam-rows', adamRowsSource) };
 
 /** Decay rates of the moments and the small number in the denominator. */
 export interface AdamSettings { beta1: number; beta2: number; epsilon: number }
@@ -33,9 +35,31 @@ export interface AdamStep extends AdamSettings {
   factor?: number;
 }
 
-/** Both kernels in the variants that training uses. */
-export function adamPipelines(project: boolean): Parameters<Gpu['prepare']>[0] {
-  return [{ kernel: kernels.adam }, { kernel: kernels.rows, constants: { PROJECT: project, NORMALISE: true } }];
+/** How a step over models of `size` parameters each is shared out. */
+export interface AdamPlan {
+  /** Numbers that a thread loads at once, 4 or 1. */
+  vector: 1 | 4;
+  /** Vectors of a thread. */
+  perThread: number;
+  workgroup: number;
+}
+
+/**
+ * Vectors of four where a model holds whole ones. Two a thread on software drivers, where what every thread does once costs most; on
+ * others one, so that neighbours read neighbours.
+ */
+export function adamPlan(software: boolean, size: number): AdamPlan {
+  if (size % 4 !== 0) return { vector: 1, perThread: 1, workgroup: 256 };
+  return { vector: 4, perThread: software && size % 8 === 0 ? 2 : 1, workgroup: 64 };
+}
+
+function adamVariant({ vector, perThread, workgroup }: AdamPlan): { kernel: Kernel; constants: Record<string, number> } {
+  return vector === 4 ? { kernel: kernels.vectors, constants: { WORKGROUP: workgroup, PER_THREAD: perThread } } : { kernel: kernels.scalars, constants: { WORKGROUP: workgroup } };
+}
+
+/** The kernels in the variants that training uses, for parameters of rows of `width`. */
+export function adamPipelines(gpu: Gpu, width: number, project: boolean): Parameters<Gpu['prepare']>[0] {
+  return [adamVariant(adamPlan(gpu.software, 2 * width)), { kernel: kernels.rows, constants: { PROJECT: project, NORMALISE: true } }];
 }
 
 function check(name: string, { parameter, gradient, first, second, rate }: AdamTensors): void {
@@ -49,15 +73,22 @@ function corrections({ beta1, beta2, epsilon, step, factor = 1 }: AdamStep): Rec
   return { factor, beta1, beta2, rest1: 1 - beta1, rest2: 1 - beta2, correction1: 1 / (1 - beta1 ** step), correction2: 1 / (1 - beta2 ** step), epsilon };
 }
 
-/** One step for every parameter. */
-export function adam(tensors: AdamTensors, step: AdamStep): void {
+/** One step for every parameter. `plan` is for tests; it is chosen by shape and device unless given. */
+export function adam(tensors: AdamTensors, step: AdamStep, plan?: AdamPlan): void {
   check('adam', tensors);
   const { parameter, gradient, first, second, rate } = tensors;
-  const models = rate.size;
-  parameter.gpu.dispatch({
-    kernel: kernels.adam, params: { models, size: parameter.size / (models || 1), ...corrections(step) },
-    bindings: [parameter, gradient, first, second, rate], groups: Math.ceil(parameter.size / WORKGROUP),
-  });
+  const { gpu } = parameter;
+  const size = parameter.size / (rate.size || 1);
+  const chosen = plan ?? adamPlan(gpu.software, size);
+  const { vector, perThread, workgroup } = chosen;
+  const bytes = 4 * vector;
+  for (const window of rowWindows(gpu, parameter.size / vector, [bytes])) {
+    gpu.dispatch({
+      ...adamVariant(chosen), params: { start: window.start, count: window.count, size: size / vector, ...corrections(step) },
+      bindings: [...[parameter, gradient, first, second].map((tensor) => windowOf(tensor, window, bytes)), rate],
+      groups: Math.ceil(window.count / (workgroup * perThread)),
+    });
+  }
 }
 
 /**

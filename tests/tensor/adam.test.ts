@@ -1,7 +1,8 @@
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../../src/errors.ts';
-import { adam, adamDefaults, adamRows } from '../../src/tensor/adam.ts';
+import { adam, adamDefaults, adamPlan, adamRows, type AdamPlan } from '../../src/tensor/adam.ts';
 import { Tensor } from '../../src/tensor/index.ts';
+import { openGpu } from '../../src/node.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 
@@ -29,8 +30,10 @@ function tensors(shape: number[], w: Float32Array, rates: number[]): { parameter
   };
 }
 
-test('100 steps on two models with rates of their own and a schedule', () => gpu.scope(async () => {
-  const [models, size] = [2, 77];
+for (const [size, plan] of [
+  [77], [80], [84], [80, { vector: 4, perThread: 2, workgroup: 32 }], [84, { vector: 4, perThread: 1, workgroup: 64 }], [84, { vector: 1, perThread: 1, workgroup: 64 }],
+] as [number, AdamPlan?][]) test(`100 steps on two models of ${size} with rates of their own and a schedule${plan ? `, ${JSON.stringify(plan)}` : ''}`, () => gpu.scope(async () => {
+  const models = 2;
   const rates = [1e-2, 3e-3];
   const w = random(models * size, 1);
   const target = random(models * size, 2);
@@ -42,7 +45,7 @@ test('100 steps on two models with rates of their own and a schedule', () => gpu
     const gradient = (values: ArrayLike<number>): Float32Array => Float32Array.from(noise, (e, i) => 10 ** (i % 5 - 3) * (values[i]! - target[i]! + e));
     on.gradient.write(gradient(reference.w));
     const factor = 1 - t / 200;
-    adam(on, { ...adamDefaults, step: t, factor });
+    adam(on, { ...adamDefaults, step: t, factor }, plan);
     referenceStep(reference, gradient(reference.w), (i) => rates[Math.floor(i / size)]! * factor, t);
   }
   assert.ok(relativeError(await on.parameter.read(), reference.w) <= 1e-4);
@@ -84,6 +87,27 @@ for (const project of [true, false]) {
     for (let r = 0; r < models * rows; r++) assert.ok(Math.abs(Math.hypot(...found.subarray(r * width, (r + 1) * width)) - 1) < 1e-6);
   }));
 }
+
+test('parameters beyond the binding limit are done in windows, each with its model\'s rate', async () => {
+  const small = await openGpu({ windowBytes: 1024 });
+  for (const size of [500, 333]) {
+    const w = random(3 * size, 5);
+    const g = random(3 * size, 6);
+    const rates = [1e-2, 2e-2, 3e-2];
+    const reference = state(w);
+    referenceStep(reference, g, (i) => rates[Math.floor(i / size)]!, 1);
+    const make = (values: Float32Array): Tensor => Tensor.from(small, values, [3, size]);
+    const parameter = make(w);
+    adam({ parameter, gradient: make(g), first: make(new Float32Array(3 * size)), second: make(new Float32Array(3 * size)), rate: Tensor.from(small, rates, [3]) }, { ...adamDefaults, step: 1 });
+    assert.ok(relativeError(await parameter.read(), reference.w) <= 1e-5);
+  }
+  small.destroy();
+});
+
+test('the plan keeps a thread within one model', () => {
+  assert.equal([8, 12, 7, 1].map((size) => adamPlan(true, size)).map((p) => [p.vector, p.perThread]), [[4, 2], [4, 1], [1, 1], [1, 1]]);
+  assert.is(adamPlan(false, 8).perThread, 1);
+});
 
 test('a row of zeros and an empty parameter stay as they are', () => gpu.scope(async () => {
   const zero = tensors([1, 2, 3], new Float32Array(6), [0.1]);
