@@ -1,8 +1,9 @@
 // Bundles the library, the command line and the benchmark into dist/. Plain Node; esbuild does the work.
 //   dist/index.js  browser-neutral library      dist/node.js  the same and what Node adds
 //   dist/cli.js    the command line             dist/bench.js the benchmark
+//   dist/bench-page/  the benchmark as a page, with the model that it runs
 import { build } from 'esbuild';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -21,6 +22,18 @@ export const shared = {
   logLevel: 'warning',
 };
 
+/** The benchmark's page with all it needs, into a folder that any static server can serve. */
+export async function buildPage(outdir, version) {
+  const file = (...path) => join(root, ...path);
+  await build({
+    ...shared, packages: 'bundle', platform: 'browser', outdir,
+    entryPoints: { page: 'bench/page.ts' },
+    define: { DIFFRACT_VERSION: JSON.stringify(version) },
+  });
+  cpSync(file('bench', 'page.html'), join(outdir, 'index.html'));
+  cpSync(file('models', 'ioi-mini'), join(outdir, 'models', 'ioi-mini'), { recursive: true });
+}
+
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   rmSync(join(root, 'dist'), { recursive: true, force: true });
@@ -33,4 +46,5 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     chunkNames: 'chunks/[name]-[hash]',
     define: { DIFFRACT_VERSION: JSON.stringify(version) },
   });
+  await buildPage(join(root, 'dist', 'bench-page'), version);
 }

@@ -14,7 +14,7 @@ import { HISTORY, keep, newest } from './history.ts';
 import type { Peer } from './peers/peer.ts';
 import { adapterName, benchText, type BenchResult } from './results.ts';
 import { runBench, type BenchOptions } from './run.ts';
-import { ceilingsLine, markdownTable, textTable } from './table.ts';
+import { ceilingsLine, markdownTable, milliseconds, rowName, textTable } from './table.ts';
 
 declare const DIFFRACT_VERSION: string;
 
@@ -48,7 +48,7 @@ async function bench(names: string[], flags: Flags): Promise<number> {
   }
   const old = flags.compare && flags.compare !== 'last' ? readBench(await readFile(flags.compare, 'utf8').catch(() => { throw new UsageError(`${flags.compare}: cannot be read`); }), flags.compare) : null;
   for (const file of [flags.json, flags.html]) if (file) await assertWritable(dirname(file));
-  const result = flags.browser ? await (await import('./browser.ts')).benchInBrowser({ names, flags, root: packageRoot() }) : await benchHere(cases, names, flags);
+  const result = flags.browser ? await benchThere(names, flags) : await benchHere(cases, names, flags);
 
   process.stdout.write(`${flags.markdown ? markdownTable(result) : textTable(result)}\n`);
   process.stdout.write(`${result.rows.length} rows in ${Math.round(result.seconds)} s${result.interrupted ? ', interrupted' : ''}\n`);
@@ -79,19 +79,41 @@ async function benchHere(cases: readonly Case[], names: string[], flags: Flags):
   const gpu = await openGpu();
   setMiniFolder(join(packageRoot(), 'models', 'ioi-mini'));
   const { peers, missing } = flags.peers ? await loadPeers(gpu, flags.peers === true ? undefined : flags.peers) : { peers: [], missing: [] };
-  const stop = new AbortController();
-  process.once('SIGINT', () => stop.abort());
+  const signal = stopOnSignal();
   const clear = process.stderr.isTTY ? '\r\x1b[K' : '';
   const options: BenchOptions = {
-    cases, names, samples: flags.samples, full: flags.full ?? false, version: DIFFRACT_VERSION, peers, missingPeers: missing, signal: stop.signal,
+    cases, names, samples: flags.samples, full: flags.full ?? false, version: DIFFRACT_VERSION, peers, missingPeers: missing, signal,
     where: { kind: 'node', name: 'Node', version: process.versions.node, platform: `${process.platform}-${process.arch}` },
     onCeilings: (ceilings, adapter) => process.stdout.write(`${adapterName(adapter)}\nceilings: ${ceilingsLine(ceilings)}\n\n`),
+    // Where nobody watches, a line for each row, so that a long run can be followed.
+    onRow: (row) => { if (!clear) process.stderr.write(`${rowName(row)}: ${row.ms === null ? row.wrong ?? row.skipped : milliseconds(row.ms)}\n`); },
     onStep: (at, total, what) => { if (clear) process.stderr.write(`${clear}${at + 1} of ${total}: ${what}`.slice(0, (process.stderr.columns ?? 100) + 2)); },
   };
   const result = await runBench(gpu, options);
   process.stderr.write(clear);
   for (const peer of peers) await Promise.resolve(peer.dispose()).catch(() => {});
   return result;
+}
+
+/** In headless Chromium: the page chooses by the same names. */
+async function benchThere(names: string[], flags: Flags): Promise<BenchResult> {
+  const { benchInBrowser } = await import('./browser.ts');
+  const clear = process.stderr.isTTY ? '\r\x1b[K' : '';
+  const stop = stopOnSignal();
+  const result = await benchInBrowser({
+    folder: join(packageRoot(), 'dist', 'bench-page'), names, full: flags.full ?? false, samples: flags.samples, peers: flags.peers ?? false, signal: stop,
+    onProgress: (text) => { if (clear) process.stderr.write(`${clear}${text}`.slice(0, (process.stderr.columns ?? 100) + 2)); },
+  });
+  process.stderr.write(clear);
+  process.stdout.write(`${adapterName(result.adapter)} in ${result.where.name} ${result.where.version}\nceilings: ${ceilingsLine(result.ceilings)}\n\n`);
+  return result;
+}
+
+/** Ends a run with what it has at the first Ctrl-C. */
+function stopOnSignal(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop.abort());
+  return stop.signal;
 }
 
 /** The peers are packages of their own, which need not be installed. */

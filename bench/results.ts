@@ -101,7 +101,9 @@ export function shortForm({ adapter, ceilings, rows }: BenchResult): ShortForm {
 }
 
 export function adapterName({ description, vendor, architecture, device }: BenchResult['adapter']): string {
-  return [device, description].filter(Boolean).join(', ') || `${vendor} ${architecture}`.trim() || 'unnamed adapter';
+  // Some drivers say the device's name in both.
+  const named = description.toLowerCase().includes(device.toLowerCase().split(/\W/)[0]!) ? [description] : [device, description];
+  return named.filter(Boolean).join(', ') || `${vendor} ${architecture}`.trim() || 'unnamed adapter';
 }
 
 /** What tells rows of one result apart, and finds the same row in another. */

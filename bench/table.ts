@@ -25,23 +25,25 @@ export function versusCell({ ms, ratio, transfers, skipped }: Versus): string {
   return `${significant(ratio)}×${transfers ? '*' : ''} (${milliseconds(ms)})`;
 }
 
-function grid(result: BenchResult, rows: readonly Row[]): { columns: Column[]; lines: string[][] } {
+/** Columns, and the cells of each row. */
+export function tableCells(result: BenchResult, rows: readonly Row[] = result.rows): { columns: readonly { head: string; left?: boolean }[]; lines: string[][] } {
   const columns = [...COLUMNS, ...peerColumns(result)];
-  return { columns, lines: [columns.map((c) => c.head), ...rows.map((row) => columns.map((c) => c.cell(row)))] };
+  return { columns, lines: rows.map((row) => columns.map((c) => c.cell(row))) };
 }
 
 /** The table, what did not fit into it, and the peers' summary. */
 export function textTable(result: BenchResult): string {
-  const { columns, lines } = grid(result, result.rows);
-  const widths = columns.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)));
-  const table = lines.map((line) => line.map((cell, i) => (columns[i]!.left ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ').trimEnd());
+  const { columns, lines } = tableCells(result);
+  const all = [columns.map((c) => c.head), ...lines];
+  const widths = columns.map((_, i) => Math.max(...all.map((line) => line[i]!.length)));
+  const table = all.map((line) => line.map((cell, i) => (columns[i]!.left ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ').trimEnd());
   return [...table, ...section('', [...figureLines(result.rows), ...againstLines(result.rows)]), ...section('', noteLines(result)), ...section('', peerSummary(result))].join('\n');
 }
 
-export function markdownTable(result: BenchResult, rows = result.rows): string {
-  const { columns, lines } = grid(result, rows);
+export function markdownTable(result: BenchResult, rows: readonly Row[] = result.rows): string {
+  const { columns, lines } = tableCells(result, rows);
   const line = (items: readonly string[]): string => `| ${items.map((item) => item.replaceAll('|', '\\|')).join(' | ')} |`;
-  return [line(lines[0]!), line(columns.map((c) => (c.left ? '---' : '--:'))), ...lines.slice(1).map(line)].join('\n');
+  return [line(columns.map((c) => c.head)), line(columns.map((c) => (c.left ? '---' : '--:'))), ...lines.map(line)].join('\n');
 }
 
 function section(title: string, lines: readonly string[]): string[] {

@@ -121,7 +121,8 @@ const SWATCHES: Record<LegendEntry['shape'], string> = {
   outline: '<path fill-rule="evenodd" d="M2.5.5h11v11h-11zM4.5 2.5v7h7v-7z"/>',
 };
 
-function legend(entries: LegendEntry[]): string {
+/** Marks and their names as a list. */
+export function legend(entries: readonly LegendEntry[]): string {
   if (entries.length === 0) return '';
   return `<ul class="legend">${entries.map(({ label, colour, shape }) =>
     `<li><svg viewBox="0 0 16 12" aria-hidden="true" fill="${colour}">${SWATCHES[shape]}</svg>${escapeHtml(label)}</li>`).join('')}</ul>`;
