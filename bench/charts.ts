@@ -101,7 +101,7 @@ function ratioPanel(title: string, points: readonly Ratio[], looks: ReadonlyMap<
         {
           mark: { type: 'point', filled: true, size: 70, opacity: 0.9 },
           encoding: {
-            x, y: { field: 'row', type: 'nominal', sort: names, title: null, axis: { labelLimit: 260, labelColor: ink, grid: true } }, fill: { field: 'name', type: 'nominal', legend: null, scale: fill },
+            x, y: { field: 'row', type: 'nominal', sort: names, title: null, axis: { labelLimit: 340, labelColor: ink, grid: true } }, fill: { field: 'name', type: 'nominal', legend: null, scale: fill },
             shape: { field: 'name', type: 'nominal', legend: null, scale: shape }, description: { field: 'tip' },
           },
         },
@@ -131,7 +131,7 @@ function ratios({ rows, peers }: BenchResult): Chart {
 /** Each row beside this engine's own other ways. */
 function own({ rows }: BenchResult): Chart {
   const points = rows.flatMap((row) => Object.entries(row.against).filter(([, v]) => v.ratio !== null).map(([name, v]): Ratio => ({
-    row: shorten(`${row.kernel}, ${row.shape}`, 46), name: 'its other way', ratio: v.ratio!, tip: `${rowName(row)}: ${milliseconds(v.ours!)} against ${milliseconds(v.ms!)} for ${name}`,
+    row: shorten(`${row.kernel}, ${row.shape}: ${name}`, 60), name: 'its other way', ratio: v.ratio!, tip: `${rowName(row)}: ${milliseconds(v.ours!)} against ${milliseconds(v.ms!)} for ${name}`,
   })));
   const looks = new Map([['its other way', look(0)]]);
   return {

@@ -75,6 +75,10 @@ function stepCase({ count, rows, width, features, bias, active, singles = false,
       const single = singles ? new SaeStep(gpu, { dictionaries: 1, features, width, maxRows: rows }) : null;
       const own = single ? Array.from({ length: count }, (_, i) => oneOf(state, i, (t) => Tensor.from(gpu, t === state.pool ? Uint32Array.of(0) : Float32Array.of(t === state.l1 ? L1 : 0), [1]))) : [];
       const alone = (): void => { for (const state of own) record(single!, state, rows); };
+      // What the path that was not chosen takes; its buffers are made when it is first asked for.
+      const other = step.path === 'sparse' ? 'dense' : 'sparse';
+      let detour: SaeStep | null = null;
+      const otherwise = (): void => record((detour ??= new SaeStep(gpu, { dictionaries: count, features, width, maxRows: rows }, { path: other })), state, rows);
       return {
         run: () => record(step, state, rows),
         async read() {
@@ -83,7 +87,7 @@ function stepCase({ count, rows, width, features, bias, active, singles = false,
           return fresh.weights.decoder.read().finally(() => freeState(fresh));
         },
         error: (result) => decoderError(result, host, sizes, bias),
-        ...(single ? { against: { [`${count} single steps`]: alone } } : {}),
+        against: { [`its ${other} path`]: otherwise, ...(single ? { [`${count} single steps`]: alone } : {}) },
         async figures() {
           const steady = await measureHost(gpu, () => record(step, state, rows));
           const apart = single ? await measureHost(gpu, alone) : null;
@@ -92,6 +96,7 @@ function stepCase({ count, rows, width, features, bias, active, singles = false,
         dispose() {
           step.dispose();
           single?.dispose();
+          detour?.dispose();
           for (const state of own) freeState(state);
           freeState(state);
           data.forget();
