@@ -2,7 +2,7 @@ import * as assert from 'uvu/assert';
 import { openGpu } from '../../src/node.ts';
 import { ShapeError } from '../../src/errors.ts';
 import { Tensor } from '../../src/tensor/index.ts';
-import { layerNorm, layerNormScale } from '../../src/tensor/norm.ts';
+import { layerNorm, layerNormScale, layerNormTeams } from '../../src/tensor/norm.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 
@@ -44,6 +44,42 @@ test('layer norm and its scale equal float64, with and without gamma and beta', 
       });
     }
   }
+});
+
+test('every way to share rows out among subgroups equals float64, means far from zero and first elements far out included', async () => {
+  const gpu = await testGpu();
+  const subgroup = gpu.subgroupSize;
+  if (subgroup === 0) return;
+  for (const [rows, width] of [[1, 4], [7, 36], [33, 64], [9, 768], [3, 1028]] as const) {
+    const x = random(rows * width, width).map((v, i) => (i % width === 0 ? 5000 : v + 30));
+    const plain = random(rows * width, width).map((v) => v + 300);
+    const gamma = random(width, 2);
+    const beta = random(width, 3);
+    for (const [across, teams, own] of [[1, 1, 1], [1, 4, 2], [1, 2, 8], [2, 1, 1], [4, 2, 3]] as const) {
+      await gpu.scope(async () => {
+        for (const values of [x, plain]) {
+          const t = Tensor.from(gpu, values, [rows, width]);
+          const y = layerNorm(t, Tensor.from(gpu, gamma, [width]), Tensor.from(gpu, beta, [width]), EPSILON, { subgroup, workgroup: subgroup * across * teams, across, rows: own });
+          const found = relativeError(await y.read(), reference(values, width, gamma, beta).y);
+          const before = relativeError(await layerNorm(t, Tensor.from(gpu, gamma, [width]), Tensor.from(gpu, beta, [width]), EPSILON, null).read(), reference(values, width, gamma, beta).y);
+          // Float32 holds an input near 300 to 1.5e-5, which is what the reference sees as well; the mean it cannot hold better.
+          assert.ok(found < 1e-5 || found <= 1.5 * before, `${rows}×${width} ${across} ${teams} ${own}: ${found}, ${before}`);
+        }
+      });
+    }
+  }
+});
+
+test('teams are for rows of whole vectors, and leave work for all cores', () => {
+  const limits = { workgroupInvocations: 256 };
+  const cpu = { software: true, subgroupSize: 8, limits };
+  assert.is(layerNormTeams({ ...cpu, subgroupSize: 0 }, 100, 768), null);
+  assert.is(layerNormTeams(cpu, 100, 770), null);
+  assert.is(layerNormTeams(cpu, 100, 16), null);
+  assert.equal(layerNormTeams(cpu, 1024, 768), { subgroup: 8, workgroup: 64, across: 1, rows: 8 });
+  assert.equal(layerNormTeams(cpu, 19, 768), { subgroup: 8, workgroup: 8, across: 1, rows: 1 });
+  assert.equal(layerNormTeams({ software: false, subgroupSize: 32, limits }, 19, 768), { subgroup: 32, workgroup: 64, across: 1, rows: 1 });
+  assert.equal(layerNormTeams({ software: false, subgroupSize: 32, limits }, 19, 16384), { subgroup: 32, workgroup: 256, across: 8, rows: 1 });
 });
 
 test('zero rows give an empty tensor; a wrong vector is refused', async () => {

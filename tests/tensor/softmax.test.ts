@@ -2,7 +2,7 @@ import * as assert from 'uvu/assert';
 import { ShapeError } from '../../src/errors.ts';
 import { openGpu } from '../../src/node.ts';
 import { Tensor } from '../../src/tensor/index.ts';
-import { argmax, softmax } from '../../src/tensor/softmax.ts';
+import { argmax, softmax, softmaxTeams } from '../../src/tensor/softmax.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 
@@ -42,11 +42,44 @@ test('softmax, log-softmax and argmax equal float64', async () => {
   }
 });
 
+test('every way to share rows out among subgroups equals float64', async () => {
+  const gpu = await testGpu();
+  const subgroup = gpu.subgroupSize;
+  if (subgroup === 0) return;
+  for (const [rows, width] of [[1, 8], [7, 36], [33, 64], [9, 1026], [5, 9], [6, 11], [7, 50], [4, 5003], [1, 13], [3, 1028]] as const) {
+    const x = random(rows * width, width).map((v) => 12 * v);
+    const ref = reference(x, width);
+    for (const [across, teams] of width % 4 ? [[1, 1], [1, 4]] as const : [[1, 1], [1, 4], [2, 2], [4, 1]] as const) {
+      await gpu.scope(async () => {
+        const chosen = { subgroup, workgroup: subgroup * across * teams, across, rows: width % 4 ? 4 : teams };
+        const t = Tensor.from(gpu, x, [rows, width]);
+        assert.ok(relativeError(await softmax(t, { teams: chosen }).read(), ref.plain) < 1e-5, `softmax ${rows}×${width} ${JSON.stringify(chosen)}`);
+        assert.ok(relativeError(await softmax(t, { log: true, teams: chosen }).read(), ref.log) < 1e-5, `log ${rows}×${width} ${JSON.stringify(chosen)}`);
+      });
+    }
+  }
+});
+
+test('rows that end within a vector are done four at a time, on software drivers', () => {
+  const limits = { workgroupInvocations: 256 };
+  const cpu = { software: true, subgroupSize: 8, limits };
+  assert.equal(softmaxTeams(cpu, 512, 1026), { subgroup: 8, workgroup: 64, across: 1, rows: 4 });
+  assert.equal(softmaxTeams(cpu, 512, 1024), { subgroup: 8, workgroup: 64, across: 1, rows: 1 });
+  assert.is(softmaxTeams(cpu, 512, 19), null);
+  assert.is(softmaxTeams({ software: false, subgroupSize: 32, limits }, 512, 1026), null);
+});
+
 test('large inputs do not overflow, masked ones weigh nothing', async () => {
   const gpu = await testGpu();
   await gpu.scope(async () => {
     const x = Tensor.from(gpu, [1e30, 1e30, -1e30, 300, 301, 302, -1e30, -1e30, -5], [3, 3]);
     const p = await softmax(x).read();
+    const wide = new Float32Array(2 * 66).fill(-1e30);
+    wide.set([1e30, 1e30], 30);
+    wide.set([300, 301, 302], 66 + 20);
+    const q = await softmax(Tensor.from(gpu, wide, [2, 66])).read();
+    assert.ok(relativeError(q.subarray(30, 32), [0.5, 0.5]) < 1e-6 && relativeError(q.subarray(86, 89), [0.09003057, 0.24472847, 0.66524096]) < 1e-6);
+    assert.ok(Math.abs(q.reduce((a, b) => a + b, 0) - 2) < 1e-6);
     assert.ok(relativeError(p, [0.5, 0.5, 0, 0.09003057, 0.24472847, 0.66524096, 0, 0, 1]) < 1e-6, String(p));
   });
 });
