@@ -26,7 +26,7 @@ function sources() {
   const walk = (path) => {
     const info = statSync(join(root, path), { throwIfNoEntry: false });
     if (!info) return;
-    if (info.isDirectory()) for (const name of readdirSync(join(root, path)).sort()) walk(join(path, name));
+    if (info.isDirectory()) for (const name of readdirSync(join(root, path)).sort()) { if (name !== 'node_modules') walk(join(path, name)); }
     else seen.push(`${path} ${info.size} ${info.mtimeMs}`);
   };
   for (const path of ['build.mjs', 'package.json', 'package-lock.json', 'tsconfig.json', 'src', 'kernels', 'bench']) walk(path);

@@ -16,7 +16,7 @@ export interface MeasureSettings {
   onStep?: (step: string) => void;
 }
 
-const LONG_ENOUGH_MS = 15;
+const LONG_ENOUGH_MS = 30;
 const MOST_REPEATS = 200;
 /** Input sets that are taken in turn hold this much together, which passes the caches of most devices. */
 const ROTATED_BYTES = 64 * 2 ** 20;

@@ -17,7 +17,8 @@ export function repeatsFor(onceMs: number, longEnoughMs: number, most: number): 
   return Math.max(1, Math.min(most, Math.ceil(longEnoughMs / Math.max(onceMs, 1e-6))));
 }
 
-/** Samples that fit into a budget: as many as wanted, and one at least. */
+/** Samples that fit into a budget: at most as many as wanted, at least three of what takes a second, two of what takes three, one of what takes longer. */
 export function samplesFor(onceMs: number, wanted: number, budgetMs: number): number {
-  return Math.max(1, Math.min(wanted, Math.floor(budgetMs / Math.max(onceMs, 1e-6))));
+  const least = onceMs <= 1000 ? 3 : onceMs <= 3000 ? 2 : 1;
+  return Math.min(wanted, Math.max(least, Math.floor(budgetMs / Math.max(onceMs, 1e-6))));
 }
