@@ -7,8 +7,9 @@
 // binding 1  list   u32 [dictionaries, features, rows + 1]; entries past the last are left as they were
 // binding 2  fired  u32 [dictionaries, features]
 //
-// NaN counts as active. Needs: one read of codes. Dispatch: one thread a feature; neighbouring threads read neighbouring numbers.
+// NaN counts as active. Needs: one read of codes. Dispatch: one thread for COLUMNS (1 to 4) features that lie 8 apart, as in sae-mask.
 const WORKGROUP: u32 = 64u;
+const COLUMNS: u32 = 1u;
 const LIST: bool = true;
 
 struct Params { dictionaries: u32, rows: u32, features: u32, }
@@ -20,18 +21,30 @@ struct Params { dictionaries: u32, rows: u32, features: u32, }
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let item = (group.y * groups.x + group.x) * WORKGROUP + local.x;
-  if (item >= params.dictionaries * params.features) { return; }
-  let dictionary = item / params.features;
-  var at = dictionary * params.rows * params.features + (item - dictionary * params.features);
-  let base = item * (params.rows + 1u);
-  var count = 0u;
+  let threads = (params.features + 8u * COLUMNS - 1u) / (8u * COLUMNS) * 8u;
+  let dictionary = item / threads;
+  if (dictionary >= params.dictionaries) { return; }
+  let within = item - dictionary * threads;
+  let feature = within / 8u * (8u * COLUMNS) + within % 8u;
+  let line = dictionary * params.features + feature;
+  let stride = params.rows + 1u;
+  var inside: array<bool, COLUMNS>;
+  var counts: array<u32, COLUMNS>;
+  for (var j = 0u; j < COLUMNS; j++) { inside[j] = feature + 8u * j < params.features; }
+  var at = dictionary * params.rows * params.features + feature;
   for (var row = 0u; row < params.rows; row++) {
-    if (codes[at] != 0.0) {
-      count++;
-      if (LIST) { list[base + count] = row; }
+    for (var j = 0u; j < COLUMNS; j++) {
+      if (inside[j] && codes[at + 8u * j] != 0.0) {
+        counts[j]++;
+        if (LIST) { list[(line + 8u * j) * stride + counts[j]] = row; }
+      }
     }
     at += params.features;
   }
-  if (LIST) { list[base] = count; }
-  fired[item] += count;
+  for (var j = 0u; j < COLUMNS; j++) {
+    if (inside[j]) {
+      if (LIST) { list[(line + 8u * j) * stride] = counts[j]; }
+      fired[line + 8u * j] += counts[j];
+    }
+  }
 }

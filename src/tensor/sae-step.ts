@@ -19,7 +19,7 @@ import { defineKernel, type Gpu } from '../gpu/index.ts';
 import { matmul, type MatmulOptions } from './matmul.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
 import { saePath, stepWindows, type DictionaryWindow, type SaePath, type StepSizes } from './sae-plan.ts';
-import { columnsOf, groupsFor, recordCompact, recordDecode, recordShift, saeKernels, saeVariant, vec4s, type SaeWeights } from './sae.ts';
+import { columnsOf, groupsFor, recordCompact, recordDecode, recordShift, recordTurn, saeKernels, saeVariant, vec4s, type SaeWeights } from './sae.ts';
 import { elements, Tensor } from './tensor.ts';
 
 const kernels = {
@@ -61,6 +61,8 @@ interface Part extends DictionaryWindow {
   /** [count, rows, width]: decoderBias − x, and x̂ − x. */
   shift: Tensor;
   error: Tensor;
+  /** [count, width, rows]: one of the two turned over, where that is quicker. */
+  turned: Tensor;
 }
 
 export class SaeStep {
@@ -73,10 +75,13 @@ export class SaeStep {
   private readonly gpu: Gpu;
   private readonly sizes: StepSizes;
   private readonly software: boolean;
+  /** Columns that one thread of the kernels over columns of codes takes: a software driver's whole cache lines, or a real GPU's many threads. */
+  private readonly columns: number;
   private readonly codes: Tensor;
   private readonly codeGradient: Tensor;
   private readonly shift: Tensor;
   private readonly error: Tensor;
+  private readonly turned: Tensor;
   /** Active features of each row: u32 [window, rows, features] and u32 [window, rows]. Tiny on the dense path. */
   private readonly index: Tensor;
   private readonly counts: Tensor;
@@ -92,6 +97,7 @@ export class SaeStep {
     this.gpu = gpu;
     this.sizes = sizes;
     this.software = software;
+    this.columns = software ? 4 : 1;
     this.path = path === 'auto' ? saePath(sizes) : path;
     this.windows = stepWindows(sizes, gpu.limits);
     const W = Math.max(0, ...this.windows.map(({ count }) => count));
@@ -103,6 +109,7 @@ export class SaeStep {
     this.codeGradient = make([W, n, F]);
     this.shift = make([W, n, width]);
     this.error = make([W, n, width]);
+    this.turned = make(software ? [W, width, n] : [1]);
     this.index = make(sparse ? [W, n, F] : [1], 'u32');
     this.counts = make(sparse ? [W, n] : [1], 'u32');
     this.list = make(sparse ? [W, F, n + 1] : [1], 'u32');
@@ -117,12 +124,12 @@ export class SaeStep {
     const columns = columnsOf(software, vec4s(width));
     const lanes = rowLanes(software, features);
     const ends: Parameters<Gpu['prepare']>[0] = [
-      { kernel: saeKernels.gather, constants: { GATHER: true } }, { kernel: saeKernels.shift }, { kernel: kernels.biasGradient }, { kernel: kernels.sumRows },
+      { kernel: saeKernels.gather, constants: { GATHER: true } }, { kernel: saeKernels.shift }, { kernel: saeKernels.turn }, { kernel: kernels.biasGradient }, { kernel: kernels.sumRows },
       { kernel: kernels.rowLoss, constants: { LANES: lanes, LISTED: this.path === 'sparse' } },
     ];
-    if (this.path === 'dense') return [...ends, { kernel: kernels.mask }];
+    if (this.path === 'dense') return [...ends, { kernel: kernels.mask, constants: { COLUMNS: this.columns } }];
     return [
-      ...ends, { kernel: saeKernels.compact, constants: { LANES: lanes, INDEX: true, VALUE: false } }, { kernel: kernels.activeRows, constants: { LIST: true } },
+      ...ends, { kernel: saeKernels.compact, constants: { LANES: lanes, INDEX: true, VALUE: false } }, { kernel: kernels.activeRows, constants: { LIST: true, COLUMNS: this.columns } },
       { kernel: saeKernels.decode, constants: { EACH: true, COLUMNS: columns } }, { kernel: kernels.codeGradient, constants: { LANES: CODE_GRADIENT_LANES } },
       { kernel: kernels.weightGradient, constants: { COLUMNS: columns } },
     ];
@@ -166,7 +173,7 @@ export class SaeStep {
 
   dispose(): void {
     for (const tensor of Object.values(this.gradients) as Tensor[]) tensor.dispose();
-    for (const tensor of [this.fired, this.codes, this.codeGradient, this.shift, this.error, this.index, this.counts, this.list, this.slices, this.rowLosses, this.spare]) tensor.dispose();
+    for (const tensor of [this.fired, this.codes, this.codeGradient, this.shift, this.error, this.turned, this.index, this.counts, this.list, this.slices, this.rowLosses, this.spare]) tensor.dispose();
   }
 
   /** Views alone, nothing allocated; freed with the scope. */
@@ -181,6 +188,7 @@ export class SaeStep {
       ...window, rows, weights: cut(weights), gradients: cut(this.gradients), fired: view(this.fired, first, [count, features]),
       codes: view(this.codes, 0, [count, rows, features]), codeGradient: view(this.codeGradient, 0, [count, rows, features]),
       shift: view(this.shift, 0, [count, rows, width]), error: view(this.error, 0, [count, rows, width]),
+      turned: this.software ? view(this.turned, 0, [count, width, rows]) : this.turned,
     };
   }
 
@@ -195,6 +203,12 @@ export class SaeStep {
     matmul(a, b, { ...options, software: this.software, variant: saeVariant(this.gpu, m, n, k, this.software) });
   }
 
+  /** a·bᵀ with a [count, rows, width], b [count, features, width]. */
+  private productAlong({ turned, count, rows }: Part, a: Tensor, b: Tensor, options: MatmulOptions): void {
+    if (this.software) recordTurn(this.gpu, { dictionaries: count, rows, width: this.sizes.width }, a, turned);
+    this.product(this.software ? turned : a, b, { ...options, transposeA: this.software, transposeB: true });
+  }
+
   /** Codes and error, and on the sparse path the lists of each row. */
   private forward(part: Part, x: Tensor, pool: Tensor): void {
     const { gpu, software, index, counts } = this;
@@ -202,7 +216,7 @@ export class SaeStep {
     const params = this.params(part);
     const { dictionaries, rows, features, first } = params;
     recordShift(gpu, { dictionaries, rows, width: this.sizes.width, first }, { x, pool, decoderBias: weights.decoderBias, out: shift });
-    this.product(shift, weights.encoder, { transposeB: true, scale: -1, bias: weights.encoderBias, activation: 'relu', out: codes });
+    this.productAlong(part, shift, weights.encoder, { scale: -1, bias: weights.encoderBias, activation: 'relu', out: codes });
     if (this.path === 'dense') {
       this.product(codes, weights.decoder, { residual: shift, out: error });
       return;
@@ -213,10 +227,11 @@ export class SaeStep {
 
   private backwardDense(part: Part, l1: Tensor): void {
     const { weights, gradients, codes, codeGradient, shift, error, fired, rows } = part;
-    this.product(error, weights.decoder, { transposeB: true, scale: 2 / rows, out: codeGradient });
+    this.productAlong(part, error, weights.decoder, { scale: 2 / rows, out: codeGradient });
     const { dictionaries, features, first } = this.params(part);
     this.gpu.dispatch({
-      kernel: kernels.mask, params: { dictionaries, rows, features, first }, groups: groupsFor(dictionaries * features),
+      kernel: kernels.mask, constants: { COLUMNS: this.columns }, params: { dictionaries, rows, features, first },
+      groups: groupsFor(dictionaries * columnThreads(features, this.columns)),
       bindings: [codes, l1, codeGradient, gradients.encoderBias, fired],
     });
     this.product(codes, error, { transposeA: true, scale: 2 / rows, out: gradients.decoder });
@@ -260,7 +275,8 @@ export class SaeStep {
   private recordActiveRows(part: Part, list: boolean): void {
     const { dictionaries, rows, features } = this.params(part);
     this.gpu.dispatch({
-      kernel: kernels.activeRows, constants: { LIST: list }, params: { dictionaries, rows, features }, groups: groupsFor(dictionaries * features),
+      kernel: kernels.activeRows, constants: { LIST: list, COLUMNS: this.columns }, params: { dictionaries, rows, features },
+      groups: groupsFor(dictionaries * columnThreads(features, this.columns)),
       bindings: [part.codes, list ? this.list : this.spare, part.fired],
     });
   }
@@ -280,6 +296,11 @@ function slicesOf(rows: number, features: number): { slices: number; slice: numb
   const terms = rows + features;
   const slice = terms <= ONE_SLICE ? ONE_SLICE : SLICE;
   return { slices: Math.ceil(terms / slice), slice };
+}
+
+/** Threads of sae-mask and sae-active-rows for one dictionary. */
+function columnThreads(features: number, columns: number): number {
+  return Math.ceil(features / (8 * columns)) * 8;
 }
 
 /** What a stacked tensor holds from dictionary `first` on, as a tensor of the given shape. Windows begin where a view can. */

@@ -8,6 +8,7 @@ import decodeSource from '../../kernels/sae-decode.wgsl';
 import gatherSource from '../../kernels/sae-gather.wgsl';
 import scaleRowsSource from '../../kernels/sae-scale-rows.wgsl';
 import shiftSource from '../../kernels/sae-shift.wgsl';
+import turnSource from '../../kernels/sae-turn.wgsl';
 import { ShapeError } from '../errors.ts';
 import { defineKernel, type BufferSlice, type Gpu } from '../gpu/index.ts';
 import { matmul } from './matmul.ts';
@@ -17,12 +18,13 @@ import { asMatrix, Tensor, sameShape, showShape } from './tensor.ts';
 import { rowWindows, windowOf } from './windows.ts';
 
 const WORKGROUP = 64;
-/** Rows that one thread of sae-shift computes. */
+/** Rows that one thread of sae-shift and of sae-turn computes. */
 const SHIFT_ROWS = 8;
 
 export const saeKernels = {
   gather: defineKernel('sae-gather', gatherSource),
   shift: defineKernel('sae-shift', shiftSource),
+  turn: defineKernel('sae-turn', turnSource),
   compact: defineKernel('sae-compact', compactSource),
   decode: defineKernel('sae-decode', decodeSource),
   scaleRows: defineKernel('sae-scale-rows', scaleRowsSource),
@@ -165,6 +167,11 @@ export function recordShift(
   });
 }
 
+/** Records matrices turned over: [dictionaries, rows, width] -> [dictionaries, width, rows]. */
+export function recordTurn(gpu: Gpu, size: { dictionaries: number; rows: number; width: number }, x: BufferSlice, out: BufferSlice): void {
+  gpu.dispatch({ kernel: saeKernels.turn, params: size, bindings: [x, out], groups: groupsFor(size.dictionaries * Math.ceil(size.rows / SHIFT_ROWS) * size.width) });
+}
+
 export interface DecodeBuffers { index: BufferSlice; counts: BufferSlice; codes: BufferSlice; decoder: BufferSlice; start: BufferSlice; out: BufferSlice }
 
 /** Records the decoder; `start` is its bias, or with `each` what every single row is added to. */
@@ -184,7 +191,7 @@ export function recordDecode(gpu: Gpu, shape: SaeShape, buffers: DecodeBuffers, 
  */
 export function columnsOf(software: boolean, width4: number): number {
   if (!software) return 1;
-  return width4 >= 32 ? 4 : width4 >= 16 ? 2 : 1;
+  return width4 >= 16 ? 4 : width4 >= 8 ? 2 : 1;
 }
 
 /**
@@ -221,8 +228,18 @@ export function saeCodes(x: Tensor, weights: SaeWeights, pool?: readonly number[
     for (const window of windows) {
       recordShift(gpu, { dictionaries, rows: window.count, width, first: 0 }, { x: part(x, window), decoderBias: weights.decoderBias, pool: poolOf, out: part(shift, window) });
     }
-    return matmul(shift, weights.encoder, { transposeB: true, scale: -1, bias: weights.encoderBias, activation: 'relu', variant: saeVariant(gpu, n, features, width) });
+    const turned = gpu.software && shift.byteLength <= gpu.limits.bindingBytes && turn(shift);
+    return matmul(turned || shift, weights.encoder, { transposeA: turned !== false, transposeB: true, scale: -1, bias: weights.encoderBias, activation: 'relu', variant: saeVariant(gpu, n, features, width) });
   });
+}
+
+/** [D?, n, width] -> [D?, width, n]. */
+function turn(x: Tensor): Tensor {
+  const [rows, width] = x.shape.slice(-2) as [number, number];
+  const dictionaries = x.shape.length === 3 ? x.shape[0]! : 1;
+  const out = Tensor.empty(x.gpu, [...x.shape.slice(0, -2), width, rows]);
+  recordTurn(x.gpu, { dictionaries, rows, width }, x, out);
+  return out;
 }
 
 /** Codes, as `saeCodes` gives them, and how many are active in each row: u32 [D?, n]. */
