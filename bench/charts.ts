@@ -84,7 +84,7 @@ function bestOf(rows: readonly Row[]): string {
 
 interface Ratio { row: string; name: string; ratio: number; tip: string }
 
-function ratioPanel(title: string, points: readonly Ratio[], looks: ReadonlyMap<string, Look>): Panel {
+function ratioPanel(title: string, points: readonly Ratio[], looks: ReadonlyMap<string, Look>, width = 460): Panel {
   const names = [...new Set(points.map((p) => p.row))];
   const most = Math.max(2, ...points.map((p) => p.ratio)) * 1.15;
   const least = Math.min(0.5, ...points.map((p) => p.ratio)) / 1.15;
@@ -95,7 +95,7 @@ function ratioPanel(title: string, points: readonly Ratio[], looks: ReadonlyMap<
     title,
     alt: `${title}, how many times as quick ours is. ${points.map((p) => `${p.row}, ${p.name}: ${significant(p.ratio)}`).join('; ')}.`,
     spec: {
-      width: 460, height: { step: 20 }, autosize: { type: 'fit-x', contains: 'padding' }, config: vegaConfig, padding: 2, data: { values: points },
+      width, height: { step: 20 }, autosize: { type: 'fit-x', contains: 'padding' }, config: vegaConfig, padding: 2, data: { values: points },
       layer: [
         { data: { values: [{ ratio: 1 }] }, mark: { type: 'rule', color: ink, strokeWidth: 1.5, aria: false }, encoding: { x } },
         {
@@ -137,7 +137,7 @@ function own({ rows }: BenchResult): Chart {
   return {
     id: 'own', title: 'Beside this engine’s own other ways', wide: true,
     reading: 'Resumed runs beside full ones, a batch of dictionaries beside single steps, the sparse path beside the dense one: what the shortcut saves.',
-    legend: [], panels: points.length ? [ratioPanel('Shortcuts', points, looks)] : [],
+    legend: [], panels: points.length ? [ratioPanel('Shortcuts', points, looks, 760)] : [],
   };
 }
 

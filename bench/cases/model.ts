@@ -154,6 +154,7 @@ function decodeCase(name: ModelName, prompt: number, count: number, long = false
   const cost = { rows: 1, attended: prompt + count / 2, narrow: 1, logits: 1 };
   return {
     group: 'model', kernel: 'decoding', shape: `${name}, a token after ${prompt} to ${prompt + count}`, long, tolerance: TOLERANCE,
+    note: 'by the wall clock; the first use is the whole generation',
     flops: forwardFlops(sizes, cost), bytes: forwardBytes(sizes, cost),
     async prepare(gpu) {
       const from = await fixture(gpu, name);
@@ -234,6 +235,7 @@ export function modelCases(): Case[] {
     forwardCase('GPT-2 Small', 64, 19, { long: true }), forwardCase('GPT-2 Small', 8, 1024, { long: true }),
     resumedCase('ioi-mini', 64, 19, { what: 'name movers’ z at the last position', heads: [{ layer: 2, head: 0 }, { layer: 2, head: 1 }, { layer: 3, head: 2 }], position: last }),
     resumedCase('ioi-mini', 64, 19, { what: 'one head’s z of layer 0 at position 4', heads: [{ layer: 0, head: 1 }], position: 4 }),
+    resumedCase('GPT-2 Small', 8, 19, { what: 'name movers’ z at the last position', heads: NAME_MOVERS, position: last }),
     resumedCase('GPT-2 Small', 64, 19, { what: 'name movers’ z at the last position', heads: NAME_MOVERS, position: last, long: true }),
     resumedCase('GPT-2 Small', 64, 19, { what: 'one head’s z of layer 9 at the last position', heads: [{ layer: 9, head: 9 }], position: last, long: true }),
     resumedCase('GPT-2 Small', 64, 19, { what: 'one head’s z of layer 2 at position 10', heads: [{ layer: 2, head: 3 }], position: 10, long: true }),
