@@ -4,8 +4,8 @@ import subgroupSource from '../../kernels/matmul-subgroup.wgsl';
 import tiledSource from '../../kernels/matmul-tiled.wgsl';
 import vectorSource from '../../kernels/matmul-vector.wgsl';
 import { ShapeError } from '../errors.ts';
-import { defineKernel, type BufferSlice, type Kernel } from '../gpu/index.ts';
-import { planMatmul, type MatmulShape, type MatmulVariant, type Range } from './matmul-plan.ts';
+import { defineKernel, installTunable, type BufferSlice, type Kernel } from '../gpu/index.ts';
+import { planMatmul, refuseMatmul, type MatmulShape, type MatmulVariant, type Range } from './matmul-plan.ts';
 import { Tensor, elements, sameShape, showShape } from './tensor.ts';
 
 const tiledKernel = defineKernel('matmul-tiled', tiledSource);
@@ -16,6 +16,10 @@ const kernels: Record<MatmulVariant, Kernel> = {
   large: tiledKernel,
   vector: defineKernel('matmul-vector', vectorSource),
 };
+installTunable({
+  operation: 'matmul', kernels,
+  refuse: (choice, { subgroupSize, limits }) => refuseMatmul(choice, { subgroupSize, ...limits }),
+});
 /** Bits of the kernels' flags. */
 const FLAGS = { bias: 1, biasEach: 2, gelu: 4, relu: 8, residual: 16, residualOut: 32, accumulate: 64, rowsFastest: 128 } as const;
 
@@ -52,7 +56,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const { bias, activation, scale = 1, software = gpu.software } = options;
   const { shape, outShape } = shapeOf(a, b, options);
   const out = options.out ?? Tensor.empty(gpu, outShape);
-  const plan = planMatmul(shape, { ...gpu.limits, software, subgroupSize: gpu.subgroupSize }, options.variant);
+  const plan = planMatmul(shape, { ...gpu.limits, software, subgroupSize: gpu.subgroupSize, tuned: software === gpu.software ? gpu.tuning.choices.matmul : undefined }, options.variant);
   const parts = plan.steps.some((s) => s.accumulate);
   // Partial sums would overwrite a residual that stands where they go.
   const inPlace = options.residual !== undefined && options.residual.storage === out.storage && !parts;

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { chooseVariant, matmulVariants, planMatmul, type MatmulAdapter, type MatmulShape, type MatmulStep, type MatmulVariant, type Range } from '../../src/tensor/matmul-plan.ts';
+import { chooseVariant, matmulCandidates, matmulClass, matmulVariants, planMatmul, refuseMatmul, type MatmulAdapter, type MatmulShape, type MatmulStep, type MatmulVariant, type Range } from '../../src/tensor/matmul-plan.ts';
 import { random } from '../support/numbers.ts';
 
 const lavapipe: MatmulAdapter = { software: true, subgroupSize: 0, bindingBytes: 2 ** 27, workgroupInvocations: 1024, workgroupBytes: 32768 };
@@ -115,6 +115,48 @@ test('GPT-2\'s unembedding is split by rows of b under a 128 MiB limit, and by r
   assert.equal(few.map((s) => s.window.columns), [{ start: 0, count: 43688 }, { start: 43688, count: 6569 }]);
   assert.is(planMatmul(unembed(1024), lavapipe).steps.length, 4);
   assert.is(planMatmul(unembed(1024), real).steps.length, 1);
+});
+
+test('classes are coarse and name what they hold', () => {
+  assert.is(matmulClass(shape(19, 768, 768)), 'nn m<=32 n<=1024 k<=1024 batch<=1');
+  assert.is(matmulClass(shape(1000, 50257, 3072, { transposeB: true })), 'nt m<=2048 n>8192 k>1024 batch<=1');
+  assert.is(matmulClass(shape(64, 512, 512, { transposeA: true, batch: 220 })), 'tn m<=256 n<=1024 k<=1024 batch>16');
+  assert.is(matmulClass(shape(20, 700, 600)), matmulClass(shape(32, 1024, 1024)));
+});
+
+test('candidates for tuning fit the adapter, differ, and leave out the default', () => {
+  for (const adapter of [lavapipe, broadcasting, real, { ...real, workgroupBytes: 4096 }]) for (const s of [shape(1, 768, 768), shape(19, 768, 3072), shape(1000, 12, 768), shape(64, 512, 512, { batch: 220 })]) {
+    const candidates = matmulCandidates(s, adapter);
+    const texts = new Set(candidates.map((c) => JSON.stringify(c)));
+    assert.is(texts.size, candidates.length);
+    const { variant, constants } = planMatmul(s, adapter);
+    assert.not(texts.has(JSON.stringify({ variant, constants })));
+    assert.ok(candidates.length >= 3);
+    for (const c of candidates) assert.is(refuseMatmul(c, adapter), null);
+    assert.equal(matmulCandidates(s, { ...adapter, tuned: { [matmulClass(s)]: candidates[0]! } }), candidates);
+  }
+});
+
+test('what was tuned for a class is used for it alone, and only where it fits the adapter', () => {
+  const s = shape(19, 768, 768);
+  const tuned = { [matmulClass(s)]: { variant: 'registers', constants: { WORKGROUP: 16, COLUMN_THREADS: 4 } } };
+  const plan = planMatmul(s, { ...broadcasting, tuned });
+  assert.is(plan.variant, 'registers');
+  assert.equal(plan.constants, { WORKGROUP: 16, COLUMN_THREADS: 4 });
+  assert.is(plan.steps[0]!.groups, 1 * 48);
+  assert.is(planMatmul(shape(200, 768, 768), { ...broadcasting, tuned }).variant, 'subgroup');
+  assert.is(planMatmul(s, { ...broadcasting, tuned }, 'vector').variant, 'vector');
+  for (const [choice, adapter, why] of [
+    [{ variant: 'registers', constants: { WORKGROUP: 2048, COLUMN_THREADS: 4 } }, broadcasting, /2048 threads a workgroup/],
+    [{ variant: 'subgroup', constants: { SUBGROUP: 32, ROWS: 8 } }, broadcasting, /subgroups of 32/],
+    [{ variant: 'subgroup', constants: { SUBGROUP: 8, ROWS: 64 } }, broadcasting, /64 rows/],
+    [{ variant: 'magic', constants: {} }, broadcasting, /no variant magic/],
+    [{ variant: 'large', constants: { THREADS: 16 } }, { ...real, workgroupBytes: 8192 }, /16384 bytes/],
+    [{ variant: 'vector', constants: { WORKGROUP: 64, LANES: 3, ROWS: 1 } }, real, /3 lanes/],
+  ] as const) {
+    assert.match(refuseMatmul(choice, adapter) ?? '', why);
+    assert.equal(planMatmul(s, { ...adapter, tuned: { [matmulClass(s)]: choice } }), planMatmul(s, adapter));
+  }
 });
 
 test.run();
