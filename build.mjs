@@ -25,9 +25,11 @@ export const shared = {
 /** The benchmark's page with all it needs, into a folder that any static server can serve. */
 export async function buildPage(outdir, version) {
   const file = (...path) => join(root, ...path);
+  // Other engines come along where they are installed; without them the page says so.
+  const peers = existsSync(file('bench', 'peers', 'page.ts')) && existsSync(file('bench', 'node_modules')) ? { peers: 'bench/peers/page.ts' } : {};
   await build({
     ...shared, packages: 'bundle', platform: 'browser', outdir,
-    entryPoints: { page: 'bench/page.ts' },
+    entryPoints: { page: 'bench/page.ts', ...peers },
     define: { DIFFRACT_VERSION: JSON.stringify(version) },
   });
   cpSync(file('bench', 'page.html'), join(outdir, 'index.html'));

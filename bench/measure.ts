@@ -19,7 +19,7 @@ export interface MeasureSettings {
 const LONG_ENOUGH_MS = 30;
 const MOST_REPEATS = 200;
 /** Input sets that are taken in turn hold this much together, which passes the caches of most devices. */
-const ROTATED_BYTES = 64 * 2 ** 20;
+const ROTATED_BYTES = 128 * 2 ** 20;
 const MOST_SETS = 64;
 
 /** Input sets for a case whose one run touches so many bytes. */
@@ -27,19 +27,28 @@ export function setsFor(bytes: number): number {
   return Math.max(1, Math.min(MOST_SETS, Math.ceil(ROTATED_BYTES / Math.max(bytes, 1))));
 }
 
+type Highest = Pick<Ceilings, 'gflops' | 'copyGBps'>;
+
+/** Rates of a row's time, which ceiling binds, and the share of it; a row that counts nothing has none. */
+export function rates({ ms, flops, bytes }: Pick<Row, 'ms' | 'flops' | 'bytes'>, ceilings: Highest): Pick<Row, 'bound' | 'gflops' | 'gbps' | 'share'> {
+  const bound = flops / (ceilings.gflops * 1e9) > bytes / (ceilings.copyGBps * 1e9) ? 'compute' : 'memory';
+  if (ms === null || flops + bytes === 0) return { bound, gflops: null, gbps: null, share: null };
+  const [gflops, gbps] = [flops / (ms * 1e6), bytes / (ms * 1e6)];
+  return { bound, gflops, gbps, share: bound === 'compute' ? gflops / ceilings.gflops : gbps / ceilings.copyGBps };
+}
+
 /** The row of a case that was not measured. */
-export function emptyRow(item: Case, ceilings: Pick<Ceilings, 'gflops' | 'copyGBps'>): Row {
-  const bound = item.flops / (ceilings.gflops * 1e9) > item.bytes / (ceilings.copyGBps * 1e9) ? 'compute' : 'memory';
+export function emptyRow(item: Case, ceilings: Highest): Row {
   return {
     group: item.group, kernel: item.kernel, shape: item.shape, ...(item.variant ? { variant: item.variant } : {}),
-    ms: null, spread: null, least: null, most: null, samples: 0, share: null, bound, gflops: null, gbps: null, flops: item.flops, bytes: item.bytes,
+    ms: null, spread: null, least: null, most: null, samples: 0, ...rates({ ms: null, flops: item.flops, bytes: item.bytes }, ceilings), flops: item.flops, bytes: item.bytes,
     hostMs: null, firstUseMs: null, error: null, tolerance: item.tolerance ?? TOLERANCE, source: null, ...(item.note ? { note: item.note } : {}),
     figures: {}, peers: {}, against: {},
   };
 }
 
 /** Measures a case. What the adapter cannot hold is named as left out, any other failure as wrong; only what has a right result has a time. */
-export async function measure(gpu: Gpu, item: Case, ceilings: Ceilings, settings: MeasureSettings): Promise<Row> {
+export async function measure(gpu: Gpu, item: Case, ceilings: Highest, settings: MeasureSettings): Promise<Row> {
   const row = emptyRow(item, ceilings);
   let prepared: Prepared | null = null;
   try {
@@ -59,9 +68,7 @@ export async function measure(gpu: Gpu, item: Case, ceilings: Ceilings, settings
     }
     settings.onStep?.('timing');
     Object.assign(row, prepared.time ? await byItself(prepared.time, settings) : await onDevice(gpu, prepared, settings));
-    row.gflops = item.flops / (row.ms! * 1e6);
-    row.gbps = item.bytes / (row.ms! * 1e6);
-    row.share = row.bound === 'compute' ? row.gflops / ceilings.gflops : row.gbps / ceilings.copyGBps;
+    Object.assign(row, rates(row, ceilings));
     if (prepared.figures) row.figures = await prepared.figures(row.ms!);
     for (const [name, run] of Object.entries(prepared.against ?? {})) {
       settings.onStep?.(`against ${name}`);
@@ -75,7 +82,7 @@ export async function measure(gpu: Gpu, item: Case, ceilings: Ceilings, settings
     if (error instanceof LimitError || error instanceof GpuOutOfMemoryError) row.skipped ??= reason(error);
     else row.wrong = reason(error);
     // What follows from a failure is no measurement.
-    Object.assign(row, { ms: null, spread: null, least: null, most: null, samples: 0, share: null, gflops: null, gbps: null });
+    Object.assign(row, { ms: null, spread: null, least: null, most: null, samples: 0, ...rates({ ...row, ms: null }, ceilings) });
   } finally {
     prepared?.dispose();
     await gpu.trim();

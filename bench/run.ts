@@ -1,8 +1,8 @@
 /** The benchmark itself, in Node as in a browser: ceilings first, then every case that was chosen, one row each. */
-import { measureCeilings, type Ceilings, type Gpu } from '../src/gpu/index.ts';
+import { highestCeilings, measureCeilings, type Ceilings, type Gpu } from '../src/gpu/index.ts';
 import type { Case } from './cases/case.ts';
 import { releaseModels } from './cases/models.ts';
-import { emptyRow, measure } from './measure.ts';
+import { emptyRow, measure, rates } from './measure.ts';
 import type { Peer } from './peers/peer.ts';
 import { BENCH_FORMAT, type BenchResult, type Row, type Where } from './results.ts';
 
@@ -29,7 +29,7 @@ const BUDGET_SECONDS = 200;
 const ROW_BUDGET_MS = 2000;
 const FULL_ROW_BUDGET_MS = 10_000;
 
-/** Measures; never throws for a single case. Throws DeviceLostError only if the ceilings cannot be measured. */
+/** Measures the ceilings before and after the rows, of which the higher count. Never throws for a single case. Throws DeviceLostError only if the ceilings cannot be measured. */
 export async function runBench(gpu: Gpu, options: BenchOptions): Promise<BenchResult> {
   const { cases, full, samples, names, peers = [], missingPeers = [], signal } = options;
   const started = performance.now();
@@ -64,6 +64,11 @@ export async function runBench(gpu: Gpu, options: BenchOptions): Promise<BenchRe
   } finally {
     // After an interruption work is still under way on the device; the process ends with it.
     if (!result.interrupted) releaseModels();
+  }
+  if (!result.interrupted) {
+    // Whatever else the machine did at the beginning may be over.
+    result.ceilings = highestCeilings(ceilings, await measureCeilings(gpu));
+    for (const row of result.rows) Object.assign(row, rates(row, result.ceilings));
   }
   result.seconds = seconds();
   return result;

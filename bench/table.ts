@@ -11,7 +11,7 @@ const COLUMNS: readonly Column[] = [
   { head: 'GFLOP/s', cell: (row) => (row.gflops ? significant(row.gflops) : '') },
   { head: 'GB/s', cell: (row) => (row.gbps ? significant(row.gbps) : '') },
   { head: 'of ceiling', cell: (row) => (row.share === null ? '' : `${percent(row.share)} ${row.bound === 'compute' ? 'C' : 'M'}`) },
-  { head: 'needs', cell: (row) => `${quantity(row.flops)}flop, ${quantity(row.bytes)}B` },
+  { head: 'needs', cell: (row) => (row.flops + row.bytes > 0 ? `${quantity(row.flops)}flop, ${quantity(row.bytes)}B` : '') },
   { head: 'first use', cell: (row) => (row.firstUseMs === null ? '' : milliseconds(row.firstUseMs)) },
 ];
 
@@ -37,7 +37,7 @@ export function textTable(result: BenchResult): string {
   const all = [columns.map((c) => c.head), ...lines];
   const widths = columns.map((_, i) => Math.max(...all.map((line) => line[i]!.length)));
   const table = all.map((line) => line.map((cell, i) => (columns[i]!.left ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ').trimEnd());
-  return [...table, ...section('', [...figureLines(result.rows), ...againstLines(result.rows)]), ...section('', noteLines(result)), ...section('', peerSummary(result))].join('\n');
+  return [...table, '', `ceilings, the higher of before and after: ${ceilingsLine(result.ceilings)}`, ...section('', [...figureLines(result.rows), ...againstLines(result.rows)]), ...section('', noteLines(result)), ...section('', peerSummary(result))].join('\n');
 }
 
 export function markdownTable(result: BenchResult, rows: readonly Row[] = result.rows): string {

@@ -33,7 +33,7 @@ const FMA_OPERATIONS = 128;
 const SUBGROUP_OPERATIONS = 16;
 const LONG_ENOUGH_MS = 15;
 /** Ways to share a copy out; which is quickest differs from device to device. */
-const COPIES = [[256, 1], [256, 4], [64, 1], [64, 8]] as const;
+const COPIES = [[256, 1], [256, 4], [256, 8], [64, 2]] as const;
 const DISPATCHES = 2000;
 
 /** Measures all ceilings; takes a second or two. Frees what it allocates. */
@@ -49,6 +49,15 @@ export async function measureCeilings(gpu: Gpu): Promise<Ceilings> {
   };
 }
 
+/** The higher of each: a ceiling that was reached once can be reached. */
+export function highestCeilings(a: Ceilings, b: Ceilings): Ceilings {
+  const most = (x: number | null, y: number | null): number | null => (x === null || y === null ? null : Math.max(x, y));
+  return {
+    copyGBps: Math.max(a.copyGBps, b.copyGBps), gflops: Math.max(a.gflops, b.gflops), f16Gflops: most(a.f16Gflops, b.f16Gflops), subgroupGops: most(a.subgroupGops, b.subgroupGops),
+    dispatchesPerSecond: Math.max(a.dispatchesPerSecond, b.dispatchesPerSecond), source: a.source === 'wall' ? 'wall' : b.source,
+  };
+}
+
 /** Bandwidth of a copy between two buffers larger than a device's caches (smaller on a CPU driver, where it would take too long). */
 export async function measureCopy(gpu: Gpu): Promise<{ gbps: number; source: Clock }> {
   const bytes = Math.min(gpu.limits.bindingBytes, (gpu.software ? 32 : 512) * 2 ** 20);
@@ -60,7 +69,7 @@ export async function measureCopy(gpu: Gpu): Promise<{ gbps: number; source: Clo
     gpu.clear(bindings[0]!, bytes);
     let best = { gbps: 0, source: 'wall' as Clock };
     for (const [WORKGROUP, PER_THREAD] of COPIES) {
-      const { msARound, source } = await quickest(gpu, 1, 3, (rounds) => {
+      const { msARound, source } = await quickest(gpu, 1, 4, (rounds) => {
         for (let i = 0; i < rounds; i++) gpu.dispatch({ kernel: copyKernel, constants: { WORKGROUP, PER_THREAD }, bindings, params: { count }, groups: Math.ceil(count / (WORKGROUP * PER_THREAD)) });
       });
       const gbps = 2 * count * 16 / (msARound * 1e6);

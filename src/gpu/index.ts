@@ -9,4 +9,4 @@ export {
 } from './tuning.ts';
 export type { BufferSlice, Memory, Storage } from './pool.ts';
 export type { Disposable } from './scope.ts';
-export { measureCeilings, measureCopy, measureFma, type Ceilings } from './ceilings.ts';
+export { highestCeilings, measureCeilings, measureCopy, measureFma, type Ceilings } from './ceilings.ts';

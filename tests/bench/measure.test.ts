@@ -76,7 +76,7 @@ test('NaN is wrong, and so is a failure half-way; what the adapter cannot hold i
 
 test('input sets take turns until they pass a cache', () => {
   assert.is(setsFor(1), 64);
-  assert.is(setsFor(16 * 2 ** 20), 4);
+  assert.is(setsFor(16 * 2 ** 20), 8);
   assert.is(setsFor(2 ** 30), 1);
 });
 
