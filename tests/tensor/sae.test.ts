@@ -182,4 +182,94 @@ for (const [n, d, F] of [[9, 8, 24], [31, 32, 50], [16, 4, 3], [5, 6, 7], [3, 80
   }));
 }
 
+/** A batch of random dictionaries, each with a pool of its own. */
+function stacked(D: number, n: number, d: number, F: number): { x: Tensor; pool: Tensor; l1: Tensor; mean: Tensor; weights: SaeWeights } {
+  return {
+    x: Tensor.from(gpu, random(D * n * d, 3), [D, n, d]), pool: Tensor.from(gpu, Uint32Array.from({ length: D }, (_, i) => i), [D]),
+    l1: Tensor.from(gpu, Float32Array.from({ length: D }, (_, i) => 0.1 * (i + 1)), [D]), mean: Tensor.from(gpu, random(D * d, 4), [D, d]),
+    weights: upload(Array.from({ length: D }, (_, i) => plain(F, d, 10 * i + 1)), true),
+  };
+}
+
+/** Bits of all that a step gives. */
+async function stepBits(step: SaeStep, totals: Tensor): Promise<number[][]> {
+  const read = await Promise.all([...Object.values(step.gradients) as Tensor[], totals, step.fired].map((t) => t.readU32()));
+  return read.map((words) => [...words]);
+}
+
+for (const path of ['sparse', 'dense'] as const) for (const software of [true, false]) {
+  test(`a step in windows, and of each dictionary alone, gives the same bits: ${path}, as ${software ? 'for a CPU driver' : 'for a GPU'}`, () => gpu.scope(async () => {
+    const [D, n, d, F] = [10, 33, 16, 64];
+    const { x, pool, l1, mean, weights } = stacked(D, n, d, F);
+    const options = { path, software };
+    const totals = Tensor.zeros(gpu, [D, 4]);
+    const whole = new SaeStep(gpu, { dictionaries: D, features: F, width: d, maxRows: n }, options);
+    whole.train(x, pool, weights, l1, n, { mean, totals });
+    assert.is(whole.windows.length, 1);
+    const expected = await stepBits(whole, totals);
+    whole.dispose();
+
+    const { openGpu } = await import('../../src/node.ts');
+    const small = await openGpu({ windowBytes: 45056 });
+    const move = async (t: Tensor): Promise<Tensor> => Tensor.from(small, t.dtype === 'u32' ? await t.readU32() : await t.read(), t.shape);
+    const there = Object.fromEntries(await Promise.all(Object.entries(weights).map(async ([part, t]: [string, Tensor]) => [part, await move(t)]))) as unknown as SaeWeights;
+    const step = new SaeStep(small, { dictionaries: D, features: F, width: d, maxRows: n }, options);
+    assert.ok(step.windows.length > 2);
+    const sums = Tensor.zeros(small, [D, 4]);
+    step.train(await move(x), await move(pool), there, await move(l1), n, { mean: await move(mean), totals: sums });
+    assert.equal(await stepBits(step, sums), expected);
+    small.destroy();
+
+    const one = new SaeStep(gpu, { dictionaries: 1, features: F, width: d, maxRows: n + 7 }, options);
+    for (const i of [0, 7]) {
+      const cut = (t: Tensor): Tensor => t.rows(i, 1);
+      const own = Object.fromEntries(Object.entries(weights).map(([part, t]: [string, Tensor]) => [part, cut(t)])) as unknown as SaeWeights;
+      const alone = Tensor.zeros(gpu, [1, 4]);
+      gpu.clear(one.fired, one.fired.byteLength);
+      one.train(cut(x), Tensor.from(gpu, Uint32Array.of(0), [1]), own, cut(l1), n, { mean: cut(mean), totals: alone });
+      const bits = await stepBits(one, alone);
+      bits.forEach((part, p) => assert.equal(part, expected[p]!.slice(i * part.length, (i + 1) * part.length)));
+    }
+    one.dispose();
+  }));
+
+  test(`a step allocates nothing and is few dispatches: ${path}, as ${software ? 'for a CPU driver' : 'for a GPU'}`, () => gpu.scope(async () => {
+    const [D, n, d, F] = [3, 20, 8, 24];
+    const { x, pool, l1, mean, weights } = stacked(D, n, d, F);
+    const totals = Tensor.zeros(gpu, [D, 4]);
+    const step = new SaeStep(gpu, { dictionaries: D, features: F, width: d, maxRows: n }, { path, software });
+    const run = (rows: number): void => step.train(x, pool, weights, l1, rows, { mean, totals });
+    run(n);
+    await gpu.idle();
+    const [memory, { dispatches }] = [gpu.memory(), gpu.counters()];
+    run(n);
+    assert.equal(gpu.memory(), memory);
+    assert.ok(gpu.counters().dispatches - dispatches <= 12, `${gpu.counters().dispatches - dispatches} dispatches`);
+    for (const rows of [n - 1, 7, n]) run(rows);
+    assert.equal(gpu.memory(), memory);
+    step.dispose();
+  }));
+}
+
+test('losses and counts of activity without a gradient', () => gpu.scope(async () => {
+  const [D, n, d, F] = [2, 9, 8, 20];
+  const { x, pool, mean, weights, l1 } = stacked(D, n, d, F);
+  const seen: number[][] = [];
+  for (const path of ['sparse', 'dense'] as const) {
+    const step = new SaeStep(gpu, { dictionaries: D, features: F, width: d, maxRows: n + 1 }, { path });
+    const losses = step.losses(x, pool, weights, mean, n, true);
+    assert.equal([...losses.shape], [D, n, 4]);
+    seen.push([...await losses.read()]);
+    losses.dispose();
+    const counted = [...await step.fired.readU32()];
+    step.losses(x, pool, weights, mean, n, false).dispose();
+    assert.equal([...await step.fired.readU32()], counted);
+    gpu.clear(step.fired, step.fired.byteLength);
+    step.train(x, pool, weights, l1, n);
+    assert.equal([...await step.fired.readU32()], counted);
+    step.dispose();
+  }
+  assert.ok(relativeError(seen[0]!, seen[1]!) <= 1e-5);
+}));
+
 test.run();
