@@ -9,9 +9,11 @@ import applySource from '../../kernels/attention-apply.wgsl';
 import lanesSource from '../../kernels/attention-lanes.wgsl';
 import rowsSource from '../../kernels/attention-rows.wgsl';
 import scoresSource from '../../kernels/attention-scores.wgsl';
+import subgroupSource from '../../kernels/attention-subgroup.wgsl';
 import tiledSource from '../../kernels/attention-tiled.wgsl';
 import { ShapeError } from '../errors.ts';
 import { defineKernel, type BufferSlice, type Gpu } from '../gpu/index.ts';
+import { planAttention, whyNot, type AttentionPlan, type AttentionVariant } from './attention-plan.ts';
 import { showShape, Tensor } from './tensor.ts';
 import { rowWindows, windowOf } from './windows.ts';
 
@@ -21,20 +23,11 @@ const rowsKernel = defineKernel('attention-rows', rowsSource);
 const scoresKernel = defineKernel('attention-scores', scoresSource);
 const applyKernel = defineKernel('attention-apply', applySource);
 
+const subgroupKernel = defineKernel('attention-subgroup', subgroupSource);
+
 const LANES_WORKGROUP = 8;
 const TILED_WORKGROUP = 64;
-const TILED_MOST_WIDTH = 64;
-const ROWS_MOST_QUERIES = 8;
 const WORKGROUP = 64;
-
-/** How the fused kernel shares the work out. */
-export type AttentionVariant =
-  /** Four queries a thread, no barriers: software drivers. */
-  | 'lanes'
-  /** 64 queries a workgroup, keys and values in workgroup memory; heads up to 64 wide. */
-  | 'tiled'
-  /** One query a workgroup. */
-  | 'rows';
 
 export interface AttentionInput {
   /** [batch, queries, 3 · model] */
@@ -51,23 +44,19 @@ export interface AttentionInput {
 
 interface Sizes { batch: number; queries: number; heads: number; width: number; model: number; length: number; capacity: number; scale: number }
 
-/** The variant for a device and shape. */
-export function attentionVariant(software: boolean, queries: number, headWidth: number): AttentionVariant {
-  if (software) return 'lanes';
-  return queries <= ROWS_MOST_QUERIES || headWidth > TILED_MOST_WIDTH ? 'rows' : 'tiled';
-}
-
 /** z [batch, queries, model]: for each head softmax(scale · q kᵀ) v over the positions a query may see. `variant` is for tests and benchmarks. */
 export function attention(input: AttentionInput & { variant?: AttentionVariant }): Tensor {
   const { gpu } = input.qkv;
   const sizes = sizesOf('attention', input);
-  const { batch, queries, width, model, heads, length } = sizes;
+  const { batch, queries, model, heads, length } = sizes;
   const z = Tensor.empty(gpu, [batch, queries, model]);
   if (z.size === 0) return z;
-  const variant = input.variant ?? attentionVariant(gpu.software, queries, width);
-  if (variant === 'tiled' && width > TILED_MOST_WIDTH) throw new ShapeError(`attention: heads of ${width} are too wide for the tiled variant`);
-  // Only the lanes variant hands numbers from one dispatch (over the prefix) to the next; otherwise `state` just fills its binding.
-  const stateBytes = variant === 'lanes' && length > 0 ? heads * queries * 8 : 0;
+  const plan = planAttention(sizes, gpu, input.variant);
+  const refusal = whyNot(plan.variant, sizes, gpu);
+  if (refusal) throw new ShapeError(`attention: ${refusal}`);
+  const inParts = plan.variant === 'lanes' || plan.variant === 'subgroup';
+  // Only these variants hand numbers from one dispatch (over the prefix) to the next; otherwise `state` just fills its binding.
+  const stateBytes = inParts && length > 0 ? heads * queries * 8 : 0;
   const state = Tensor.empty(gpu, [Math.max(2, (batch * stateBytes) / 4)]);
   const qkvBytes = queries * 3 * model * 4;
   const zBytes = queries * model * 4;
@@ -77,8 +66,8 @@ export function attention(input: AttentionInput & { variant?: AttentionVariant }
     const out = windowOf(z, window, zBytes);
     const part = { ...sizes, batch: window.count };
     const lengths = input.prefix?.lengths && length > 0 ? windowOf(input.prefix.lengths, window, 4) : null;
-    if (variant === 'lanes') recordLanes(gpu, part, own, earlier, stateBytes ? windowOf(state, window, stateBytes) : state, out, lengths);
-    else recordGrouped(gpu, variant, part, own, earlier, out, lengths);
+    if (inParts) recordParts(gpu, plan, part, own, earlier, stateBytes ? windowOf(state, window, stateBytes) : state, out, lengths);
+    else recordGrouped(gpu, plan, part, own, earlier, out, lengths);
   }
   state.dispose();
   return z;
@@ -165,25 +154,28 @@ function earlierOf({ prefix }: AttentionInput, { length, capacity, model }: Size
   return prefix && length > 0 ? windowOf(prefix.qkv, window, capacity * 3 * model * 4) : null;
 }
 
-function recordLanes(gpu: Gpu, { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, state: BufferSlice, z: BufferSlice, lengths: BufferSlice | null): void {
+/** One dispatch over the prefix, if there is one, and one over qkv itself. */
+function recordParts(gpu: Gpu, { variant, constants }: AttentionPlan, { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, state: BufferSlice, z: BufferSlice, lengths: BufferSlice | null): void {
   const columns = batch * heads;
-  const shared = { queries, heads, width, columns, scale };
-  const groups = Math.ceil((columns * Math.ceil(queries / 4)) / LANES_WORKGROUP);
+  const lanes = variant === 'lanes';
+  const kernel = lanes ? lanesKernel : subgroupKernel;
+  const shared = { queries, heads, width, scale, ...(lanes ? { columns } : { batch }) };
+  const groups = lanes ? Math.ceil((columns * Math.ceil(queries / 4)) / LANES_WORKGROUP) : columns * Math.ceil(queries / constants.ROWS!);
   const afresh = length > 0 ? 0 : 1;
   if (!afresh) {
     gpu.dispatch({
-      kernel: lanesKernel, constants: lengths ? { OWN_LENGTHS: 1 } : {}, groups, params: { ...shared, keys: length, keyRows: capacity, causal: 0, begin: 1, end: 0 },
+      kernel, constants: { ...constants, ...(lengths ? { OWN_LENGTHS: 1 } : {}) }, groups, params: { ...shared, keys: length, keyRows: capacity, causal: 0, begin: 1, end: 0 },
       bindings: [own, earlier, state, z, lengths ?? own],
     });
   }
-  gpu.dispatch({ kernel: lanesKernel, groups, params: { ...shared, keys: queries, keyRows: queries, causal: 1, begin: afresh, end: 1 }, bindings: [own, own, state, z, own] });
+  gpu.dispatch({ kernel, constants, groups, params: { ...shared, keys: queries, keyRows: queries, causal: 1, begin: afresh, end: 1 }, bindings: [own, own, state, z, own] });
 }
 
-function recordGrouped(gpu: Gpu, variant: 'tiled' | 'rows', { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, z: BufferSlice, lengths: BufferSlice | null): void {
+function recordGrouped(gpu: Gpu, { variant, constants }: AttentionPlan, { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, z: BufferSlice, lengths: BufferSlice | null): void {
   const tiled = variant === 'tiled';
   const groups = batch * heads * (tiled ? Math.ceil(queries / TILED_WORKGROUP) : queries);
   gpu.dispatch({
-    kernel: tiled ? tiledKernel : rowsKernel, constants: { ...(tiled ? { HEAD_WIDTH: width } : {}), ...(lengths ? { OWN_LENGTHS: 1 } : {}) }, groups,
+    kernel: tiled ? tiledKernel : rowsKernel, constants: { ...constants, ...(lengths ? { OWN_LENGTHS: 1 } : {}) }, groups,
     params: { queries, heads, width, length, capacity, groups, scale }, bindings: [own, earlier, z, lengths ?? own],
   });
 }

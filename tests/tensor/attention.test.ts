@@ -1,7 +1,8 @@
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../../src/errors.ts';
 import { openGpu } from '../../src/node.ts';
-import { attention, attentionApply, attentionScores, attentionVariant, type AttentionInput } from '../../src/tensor/attention.ts';
+import { attention, attentionApply, attentionScores, type AttentionInput } from '../../src/tensor/attention.ts';
+import { planAttention } from '../../src/tensor/attention-plan.ts';
 import { softmax, Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
@@ -100,11 +101,38 @@ test('the variants for real GPUs equal it too', async () => {
   }
 });
 
-test('the variant is chosen by device and shape', () => {
-  assert.is(attentionVariant(true, 128, 64), 'lanes');
-  assert.is(attentionVariant(false, 128, 64), 'tiled');
-  assert.is(attentionVariant(false, 128, 65), 'rows');
-  assert.is(attentionVariant(false, 1, 64), 'rows');
+test('the variants for CPU drivers equal it, whichever the device would take', async () => {
+  const gpu = await testGpu();
+  assert.ok(gpu.subgroupSize === 8 || gpu.subgroupSize === 4, `subgroups of ${gpu.subgroupSize}`);
+  // Several tiles, the last not full; more blocks of keys than one; heads of one to four vec4s a lane, not all of them full; prefixes.
+  const subgroup: Case[] = [
+    ...cases.filter((c) => c.width % 4 === 0 && c.width <= 16 * gpu.subgroupSize),
+    { batch: 1, queries: 70, heads: 2, width: 4 }, { batch: 1, queries: 45, heads: 1, width: 12 * gpu.subgroupSize + 4 }, { batch: 2, queries: 19, heads: 2, width: 20, scale: 0.2 },
+    { batch: 2, queries: 17, heads: 2, width: 4 * gpu.subgroupSize, length: 70, capacity: 71 }, { batch: 1, queries: 1, heads: 3, width: 64, length: 130, capacity: 130 },
+  ];
+  for (const [variant, list] of [['subgroup', subgroup], ['lanes', cases]] as const) {
+    for (const [i, c] of list.entries()) {
+      await withInput(gpu, c, i + 50, async (input, ref) => {
+        const error = relativeError(await attention({ ...input, variant }).read(), ref.z);
+        assert.ok(error < 1e-5, `${variant} ${JSON.stringify(c)}: ${error}`);
+      });
+    }
+  }
+});
+
+test('the plan follows device and shape', () => {
+  const plan = (queries: number, width: number, software: boolean, subgroupSize: number): unknown => planAttention({ queries, width }, { software, subgroupSize });
+  for (const [queries, rows] of [[1, 1], [2, 2], [16, 16], [19, 10], [64, 16], [128, 16], [1024, 16]] as const) {
+    assert.equal(plan(queries, 64, true, 8), { variant: 'subgroup', constants: { SUBGROUP: 8, ROWS: rows, VECTORS: 2 } });
+  }
+  assert.equal(plan(128, 64, true, 4), { variant: 'subgroup', constants: { SUBGROUP: 4, ROWS: 16, VECTORS: 4 } });
+  assert.equal(plan(128, 80, true, 4), { variant: 'lanes', constants: {} });
+  assert.equal(plan(128, 66, true, 8), { variant: 'lanes', constants: {} });
+  assert.equal(plan(128, 64, true, 0), { variant: 'lanes', constants: {} });
+  assert.equal(plan(128, 64, true, 16), { variant: 'lanes', constants: {} });
+  for (const queries of [19, 128, 1024]) assert.equal(plan(queries, 64, false, 32), { variant: 'tiled', constants: { HEAD_WIDTH: 64 } });
+  assert.equal(plan(128, 65, false, 32), { variant: 'rows', constants: {} });
+  assert.equal(plan(1, 64, false, 32), { variant: 'rows', constants: {} });
 });
 
 test('stored scores, their softmax and its use equal the formula', async () => {
@@ -158,6 +186,7 @@ test('no prompts, no positions, and shapes that do not fit', async () => {
     const refused = (body: () => unknown, words: RegExp): void => assert.throws(body, (e: unknown) => e instanceof ShapeError && words.test(e.message));
     refused(() => attention({ qkv, heads: 3 }), /attention: \[1, 3, 12\] is not .* 3 heads/);
     refused(() => attention({ qkv, heads: 2, prefix: { qkv, length: 4 } }), /4 positions of a prefix/);
+    refused(() => attention({ qkv: Tensor.zeros(gpu, [1, 3, 18]), heads: 1, variant: 'subgroup' }), /cannot do heads of 6/);
     refused(() => attentionApply(Tensor.zeros(gpu, [1, 2, 3, 4]), { qkv, heads: 2 }), /not \[1, 2, 3, 3\]/);
   });
 });
@@ -175,7 +204,7 @@ test('prompts beyond the binding limit are done in windows', async () => {
 test('prompts with prefixes of their own lengths equal each prompt alone', async () => {
   const gpu = await testGpu();
   const lengths = [0, 7, 3, 5];
-  for (const [queries, variants] of [[1, ['lanes', 'rows', 'tiled']], [6, ['lanes', 'rows', 'tiled']]] as const) {
+  for (const [queries, variants] of [[1, ['subgroup', 'lanes', 'rows', 'tiled']], [6, ['subgroup', 'lanes', 'rows', 'tiled']]] as const) {
     const c: Case = { batch: lengths.length, queries, heads: 2, width: 12, length: 7, capacity: 9 };
     const row = 3 * c.heads * c.width;
     const { qkv, prefix } = inputs(c, 40 + queries);

@@ -1,0 +1,49 @@
+/** Which attention kernel serves a shape, and in which sizes: a pure function of the shape and of facts about the adapter, so that it is tested without one. */
+
+/** How the fused kernel shares the work out. */
+export const attentionVariants = ['subgroup', 'lanes', 'tiled', 'rows'] as const;
+export type AttentionVariant =
+  /** A tile of queries in the registers of one subgroup: CPU drivers with subgroups of 4 or 8; heads of whole vec4s. */
+  | 'subgroup'
+  /** Four queries a thread, no barriers, any width: CPU drivers without subgroups. */
+  | 'lanes'
+  /** 64 queries a workgroup, keys and values in workgroup memory; heads up to 64 wide. */
+  | 'tiled'
+  /** One query a workgroup: few queries, or wide heads. */
+  | 'rows';
+
+export interface AttentionShape { queries: number; width: number }
+
+/** `subgroupSize` is 0 where subgroups are missing or vary in size. */
+export interface AttentionAdapter { software: boolean; subgroupSize: number }
+
+export interface AttentionPlan { variant: AttentionVariant; constants: Record<string, number> }
+
+export const TILED_MOST_WIDTH = 64;
+const ROWS_MOST_QUERIES = 8;
+const SUBGROUP_MOST_ROWS = 16;
+/** vec4s of a head that a lane of the subgroup kernel can hold. */
+const MOST_VECTORS = 4;
+
+/** The plan for a shape. A `variant` overrides the choice. */
+export function planAttention(shape: AttentionShape, adapter: AttentionAdapter, variant: AttentionVariant = choose(shape, adapter)): AttentionPlan {
+  if (variant === 'tiled') return { variant, constants: { HEAD_WIDTH: shape.width } };
+  if (variant !== 'subgroup') return { variant, constants: {} };
+  const tiles = Math.max(1, Math.ceil(shape.queries / SUBGROUP_MOST_ROWS));
+  const rows = Math.ceil(shape.queries / tiles);
+  // Steps of two keep the pipelines few.
+  return { variant, constants: { SUBGROUP: adapter.subgroupSize, ROWS: rows <= 1 ? 1 : Math.ceil(rows / 2) * 2, VECTORS: Math.ceil(shape.width / (4 * adapter.subgroupSize)) } };
+}
+
+/** Why a variant cannot serve a shape on an adapter; null if it can. */
+export function whyNot(variant: AttentionVariant, { width }: AttentionShape, { subgroupSize }: AttentionAdapter): string | null {
+  if (variant === 'tiled' && width > TILED_MOST_WIDTH) return `heads of ${width} are too wide for the tiled variant`;
+  if (variant !== 'subgroup') return null;
+  if (subgroupSize !== 4 && subgroupSize !== 8) return `the subgroup variant needs subgroups of 4 or 8, not ${subgroupSize}`;
+  return width % 4 || width > 4 * MOST_VECTORS * subgroupSize ? `the subgroup variant cannot do heads of ${width}` : null;
+}
+
+function choose(shape: AttentionShape, adapter: AttentionAdapter): AttentionVariant {
+  if (adapter.software) return whyNot('subgroup', shape, adapter) === null ? 'subgroup' : 'lanes';
+  return shape.queries <= ROWS_MOST_QUERIES || shape.width > TILED_MOST_WIDTH ? 'rows' : 'tiled';
+}
