@@ -40,7 +40,10 @@ export function compareResults(old: BenchResult, now: BenchResult): Comparison {
     if (row.ms === null || then?.ms == null) continue;
     const noise = noiseOf(row) + noiseOf(then);
     const ratio = then.ms / row.ms;
-    changes.push({ row, oldMs: then.ms, newMs: row.ms, ratio, noise, verdict: ratio > 1 + noise ? 'quicker' : 1 / ratio > 1 + noise ? 'slower' : 'same' });
+    // Whatever else a machine does makes samples longer, never shorter: the quickest ones must have moved as well.
+    const best = (then.least ?? then.ms) / (row.least ?? row.ms);
+    const beyond = (a: number, b: number): boolean => a > 1 + noise && b > 1 + LEAST_NOISE;
+    changes.push({ row, oldMs: then.ms, newMs: row.ms, ratio, noise, verdict: beyond(ratio, best) ? 'quicker' : beyond(1 / ratio, 1 / best) ? 'slower' : 'same' });
   }
   const timed = (rows: Map<string, Row>, key: string): boolean => rows.get(key)?.ms != null;
   const only = (a: Map<string, Row>, b: Map<string, Row>): string[] => [...a].filter(([key]) => timed(a, key) && !timed(b, key)).map(([, row]) => rowName(row));
