@@ -48,6 +48,8 @@ export interface Tunable {
   operation: string;
   /** The kernel of each variant. */
   kernels: Readonly<Record<string, Kernel>>;
+  /** The constants that a choice has to name, for each variant, and no others; if not given, any `u32` of the kernel's. */
+  constants?: Readonly<Record<string, readonly string[]>>;
   /** Why an adapter cannot run the kernel so, in a few words; null where it can. The constants are known to be the kernel's own. */
   refuse(choice: Choice, adapter: TuningAdapter): string | null;
 }
@@ -159,9 +161,11 @@ function unfit({ choices }: TuningFile, adapter: TuningAdapter): string | null {
       const where = `${operation} ${name}`;
       if (!Object.hasOwn(tunable.kernels, choice.variant)) return `${where}: there is no variant "${choice.variant}"`;
       const kernel = tunable.kernels[choice.variant]!;
+      const wanted = tunable.constants?.[choice.variant];
       for (const constant of Object.keys(choice.constants)) {
-        if (kernel.constants.get(constant)?.type !== 'u32') return `${where}: kernel ${kernel.name} has no constant ${constant} to tune`;
+        if (kernel.constants.get(constant)?.type !== 'u32' || !(wanted?.includes(constant) ?? true)) return `${where}: kernel ${kernel.name} has no constant ${constant} to tune`;
       }
+      for (const constant of wanted ?? []) if (!Object.hasOwn(choice.constants, constant)) return `${where}: it says nothing of ${constant}`;
       const reason = tunable.refuse(choice, adapter);
       if (reason !== null) return `${where}: ${reason}`;
     }

@@ -58,7 +58,7 @@ test('noise alone beats the default hardly ever, a real gain is found through it
       if (result?.winner === 7) found++;
     }
     assert.ok(wrong <= 2, `${kind.name}: ${wrong} of 60 without a difference`);
-    assert.ok(found >= 56, `${kind.name}: ${found} of 60 with one`);
+    assert.ok(found >= (kind === noise ? 58 : 54), `${kind.name}: ${found} of 60 with one`);
   }
   const costs = [1.05, 0.9, 1, 0.8, 1.1];
   assert.is((await search(all(costs), { time: machine(costs, (at) => 1 + 0.01 * at).time, mayGoOn: always }))?.winner, 3);

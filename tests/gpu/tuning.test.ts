@@ -6,7 +6,7 @@ import source from '../support/add.wgsl';
 
 const kernel = defineKernel('test-tuned', source);
 installTunable({
-  operation: 'test', kernels: { plain: kernel },
+  operation: 'test', kernels: { plain: kernel }, constants: { plain: ['WORKGROUP'] },
   refuse: ({ constants }, { limits }) => (constants.WORKGROUP! > limits.workgroupInvocations ? `${constants.WORKGROUP} threads, at most ${limits.workgroupInvocations}` : null),
 });
 
@@ -62,6 +62,8 @@ test('what no longer fits the kernels, or never did, is refused with the reason 
     [(f) => { f.choices.test.small.variant = 'toString'; }, /^test small: there is no variant "toString"$/],
     [(f) => { f.choices.test.small.constants = { TILE: 4 }; }, /test small: kernel test-tuned has no constant TILE to tune/],
     [(f) => { f.choices.test.small.constants = { TWICE: 1 }; }, /has no constant TWICE to tune/],
+    [(f) => { f.choices.test.small.constants = {}; }, /^test small: it says nothing of WORKGROUP$/],
+    [(f) => { f.choices.test.small.constants.MORE = 7; }, /has no constant MORE to tune/],
     [(f) => { f.choices.test.small.constants.WORKGROUP = 512; }, /^test small: 512 threads, at most 256$/],
   ];
   for (const [change, reason] of cases) {
