@@ -10,13 +10,15 @@
 // binding 3  second     f32 [models, rows, width]   v
 // binding 4  rate       f32 [models]                each model's learning rate
 //
+// Bound are rows firstRow … firstRow + count − 1 of all models' rows.
+//
 // Dispatch: one thread a row.
 const WORKGROUP: u32 = 64u;
 const PROJECT: bool = true;
 const NORMALISE: bool = true;
 
 struct Params {
-  models: u32, rows: u32, width: u32, factor: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, correction1: f32, correction2: f32, epsilon: f32,
+  firstRow: u32, count: u32, rows: u32, width: u32, factor: f32, beta1: f32, beta2: f32, rest1: f32, rest2: f32, correction1: f32, correction2: f32, epsilon: f32,
 }
 @group(1) @binding(0) var<uniform> params: Params;
 @group(0) @binding(0) var<storage, read_write> parameter: array<f32>;
@@ -28,7 +30,7 @@ struct Params {
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let row = (group.y * groups.x + group.x) * WORKGROUP + local.x;
-  if (row >= params.models * params.rows) { return; }
+  if (row >= params.count) { return; }
   let begin = row * params.width;
   let end = begin + params.width;
   var along = 0.0;
@@ -42,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     if (square > 0.0) { along = dot / square; }
   }
-  let pace = params.factor * rate[row / params.rows];
+  let pace = params.factor * rate[(params.firstRow + row) / params.rows];
   var square = 0.0;
   for (var i = begin; i < end; i++) {
     let w = parameter[i];

@@ -3,11 +3,11 @@
 //   out[t, r, c] = activation(scale * Σ_k A[t, r, k] * B[t, k, c] + bias[c]) + residual[t, r, c]
 //
 // binding 0, 1  a         f32, and the same bytes as vec4f: [batches, m, k], or [batches, k, m] if TRANSPOSE_A; rows aStride apart
-// binding 2, 3  b         f32, and the same bytes as vec4f: [batches, k, n], or [batches, n, k] if TRANSPOSE_B; rows bStride apart;
-//                         matrices bBatch apart, 0 for one matrix for all batches
-// binding 4     bias      f32   [n] or [batches, n]
-// binding 5     residual  f32   [batches, m, n], rows residualStride apart
-// binding 6     out       f32   [batches, m, n], rows outStride apart
+// binding 2..4  b         f32, or f16 if B_HALF, as words, pairs of words and vec4f: [batches, k, n], or [batches, n, k] if TRANSPOSE_B;
+//                         rows bStride apart; matrices bBatch apart, 0 for one matrix for all batches
+// binding 5     bias      f32   [n] or [batches, n]
+// binding 6     residual  f32   [batches, m, n], rows residualStride apart
+// binding 7     out       f32   [batches, m, n], rows outStride apart
 // Each starts at its base; bases and strides count numbers.
 // ALIGNED_A, ALIGNED_B: bases and strides are multiples of 4 (and k, where an operand is read along k), so whole vec4s are read.
 // What is bound in place of something unused is not read.
@@ -23,6 +23,7 @@ const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = false;
 const ALIGNED_A: bool = false;
 const ALIGNED_B: bool = false;
+const B_HALF: bool = false;
 
 // Bits of `flags`. Each is looked at once a thread; as constants they would make dozens of pipelines out of a few.
 const BIAS: u32 = 1u; // add a bias of [n]
@@ -41,11 +42,12 @@ struct Params {
 @group(1) @binding(0) var<uniform> params: Params;
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> a4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read> b4: array<vec4f>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> residual: array<f32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<u32>;
+@group(0) @binding(3) var<storage, read> b2: array<vec2u>;
+@group(0) @binding(4) var<storage, read> b4: array<vec4f>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read> residual: array<f32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
 
 // 0.5 v (1 + tanh(u)) = v / (1 + exp(-2u)), which loses no digits for negative v; u = sqrt(2/π) (v + 0.044715 v³).
 fn gelu(v: vec4f) -> vec4f {
@@ -54,6 +56,22 @@ fn gelu(v: vec4f) -> vec4f {
 }
 
 fn has(flag: u32) -> bool { return (params.flags & flag) != 0u; }
+
+// Number `i` of b.
+fn oneB(i: u32) -> f32 {
+  if (B_HALF) { return unpack2x16float(b[i >> 1u] >> ((i & 1u) * 16u)).x; }
+  return bitcast<f32>(b[i]);
+}
+
+// Four numbers of b from `i` on.
+fn fourB(i: u32) -> vec4f {
+  if (!ALIGNED_B) { return vec4f(oneB(i), oneB(i + 1u), oneB(i + 2u), oneB(i + 3u)); }
+  if (B_HALF) {
+    let pairs = b2[i >> 2u];
+    return vec4f(unpack2x16float(pairs.x), unpack2x16float(pairs.y));
+  }
+  return b4[i >> 2u];
+}
 
 // Four columns of a row, finished and stored. What is read beyond column n is not stored.
 fn finish(batch: u32, row: u32, column: u32, sum: vec4f) {
@@ -135,10 +153,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (TRANSPOSE_B && ALIGNED_B && !TRANSPOSE_A && ALIGNED_A) {
     // Both operands run along k: four k at a time.
     for (var k = 0u; k < params.k; k += 4u) {
-      let q0 = b4[(w0 + k) >> 2u];
-      let q1 = b4[(w1 + k) >> 2u];
-      let q2 = b4[(w2 + k) >> 2u];
-      let q3 = b4[(w3 + k) >> 2u];
+      let q0 = fourB(w0 + k);
+      let q1 = fourB(w1 + k);
+      let q2 = fourB(w2 + k);
+      let q3 = fourB(w3 + k);
       let b0 = vec4f(q0.x, q1.x, q2.x, q3.x);
       let b1 = vec4f(q0.y, q1.y, q2.y, q3.y);
       let b2 = vec4f(q0.z, q1.z, q2.z, q3.z);
@@ -159,9 +177,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var k = 0u; k < params.k; k++) {
       var v: vec4f;
       if (TRANSPOSE_B) {
-        v = vec4f(b[w0 + k], b[w1 + k], b[w2 + k], b[w3 + k]);
+        v = vec4f(oneB(w0 + k), oneB(w1 + k), oneB(w2 + k), oneB(w3 + k));
       } else {
-        if (ALIGNED_B) { v = b4[bAt >> 2u]; } else { v = vec4f(b[bAt], b[bAt + 1u], b[bAt + 2u], b[bAt + 3u]); }
+        v = fourB(bAt);
         bAt += params.bStride;
       }
       if (TRANSPOSE_A && ALIGNED_A) {

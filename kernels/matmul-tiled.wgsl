@@ -3,11 +3,11 @@
 //   out[t, r, c] = activation(scale * Σ_k A[t, r, k] * B[t, k, c] + bias[c]) + residual[t, r, c]
 //
 // binding 0, 1  a         f32, and the same bytes as vec4f: [batches, m, k], or [batches, k, m] if TRANSPOSE_A; rows aStride apart
-// binding 2, 3  b         f32, and the same bytes as vec4f: [batches, k, n], or [batches, n, k] if TRANSPOSE_B; rows bStride apart;
-//                         matrices bBatch apart, 0 for one matrix for all batches
-// binding 4     bias      f32   [n] or [batches, n]
-// binding 5     residual  f32   [batches, m, n], rows residualStride apart
-// binding 6     out       f32   [batches, m, n], rows outStride apart
+// binding 2..4  b         f32, or f16 if B_HALF, as words, pairs of words and vec4f: [batches, k, n], or [batches, n, k] if TRANSPOSE_B;
+//                         rows bStride apart; matrices bBatch apart, 0 for one matrix for all batches
+// binding 5     bias      f32   [n] or [batches, n]
+// binding 6     residual  f32   [batches, m, n], rows residualStride apart
+// binding 7     out       f32   [batches, m, n], rows outStride apart
 // Each starts at its base; bases and strides count numbers.
 // ALIGNED_A, ALIGNED_B: bases and strides are multiples of 4 (and k, where an operand is read along k), so whole vec4s are read.
 // What is bound in place of something unused is not read.
@@ -26,6 +26,7 @@ const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = false;
 const ALIGNED_A: bool = false;
 const ALIGNED_B: bool = false;
+const B_HALF: bool = false;
 
 // Bits of `flags`. Each is looked at once a thread; as constants they would make dozens of pipelines out of a few.
 const BIAS: u32 = 1u; // add a bias of [n]
@@ -44,11 +45,12 @@ struct Params {
 @group(1) @binding(0) var<uniform> params: Params;
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> a4: array<vec4f>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read> b4: array<vec4f>;
-@group(0) @binding(4) var<storage, read> bias: array<f32>;
-@group(0) @binding(5) var<storage, read> residual: array<f32>;
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<u32>;
+@group(0) @binding(3) var<storage, read> b2: array<vec2u>;
+@group(0) @binding(4) var<storage, read> b4: array<vec4f>;
+@group(0) @binding(5) var<storage, read> bias: array<f32>;
+@group(0) @binding(6) var<storage, read> residual: array<f32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
 
 // 0.5 v (1 + tanh(u)) = v / (1 + exp(-2u)), which loses no digits for negative v; u = sqrt(2/π) (v + 0.044715 v³).
 fn gelu(v: vec4f) -> vec4f {
@@ -57,6 +59,22 @@ fn gelu(v: vec4f) -> vec4f {
 }
 
 fn has(flag: u32) -> bool { return (params.flags & flag) != 0u; }
+
+// Number `i` of b.
+fn oneB(i: u32) -> f32 {
+  if (B_HALF) { return unpack2x16float(b[i >> 1u] >> ((i & 1u) * 16u)).x; }
+  return bitcast<f32>(b[i]);
+}
+
+// Four numbers of b from `i` on.
+fn fourB(i: u32) -> vec4f {
+  if (!ALIGNED_B) { return vec4f(oneB(i), oneB(i + 1u), oneB(i + 2u), oneB(i + 3u)); }
+  if (B_HALF) {
+    let pairs = b2[i >> 2u];
+    return vec4f(unpack2x16float(pairs.x), unpack2x16float(pairs.y));
+  }
+  return b4[i >> 2u];
+}
 
 // Four columns of a row, finished and stored. What is read beyond column n is not stored.
 fn finish(batch: u32, row: u32, column: u32, sum: vec4f) {
@@ -93,11 +111,6 @@ fn readA(at: u32) -> vec4f {
   return vec4f(a[at], a[at + 1u], a[at + 2u], a[at + 3u]);
 }
 
-fn readB(at: u32) -> vec4f {
-  if (ALIGNED_B) { return b4[at >> 2u]; }
-  return vec4f(b[at], b[at + 1u], b[at + 2u], b[at + 3u]);
-}
-
 // Zeros where k is past the end: what lies there could be anything, NaN too.
 fn within(v: vec4f, k: u32) -> vec4f {
   return select(vec4f(0.0), v, vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.k));
@@ -130,16 +143,16 @@ fn loadB(start: u32, column: u32, k: u32, slot: u32) {
   if (!TRANSPOSE_B) {
     var at = start + k * w + column;
     for (var i = 0u; i < 4u; i++) {
-      bTile[slot + i * TILE4] = select(vec4f(0.0), readB(at), k + i < params.k);
+      bTile[slot + i * TILE4] = select(vec4f(0.0), fourB(at), k + i < params.k);
       at += w;
     }
     return;
   }
   let last = params.n - 1u;
-  let v0 = within(readB(start + min(column, last) * w + k), k);
-  let v1 = within(readB(start + min(column + 1u, last) * w + k), k);
-  let v2 = within(readB(start + min(column + 2u, last) * w + k), k);
-  let v3 = within(readB(start + min(column + 3u, last) * w + k), k);
+  let v0 = within(fourB(start + min(column, last) * w + k), k);
+  let v1 = within(fourB(start + min(column + 1u, last) * w + k), k);
+  let v2 = within(fourB(start + min(column + 2u, last) * w + k), k);
+  let v3 = within(fourB(start + min(column + 3u, last) * w + k), k);
   bTile[slot] = vec4f(v0.x, v1.x, v2.x, v3.x);
   bTile[slot + TILE4] = vec4f(v0.y, v1.y, v2.y, v3.y);
   bTile[slot + 2u * TILE4] = vec4f(v0.z, v1.z, v2.z, v3.z);

@@ -4,14 +4,15 @@ import type { Gpu } from '../gpu/index.ts';
 import { Tensor, type DType } from '../tensor/index.ts';
 
 const BLOCK_ROWS = 64;
+type Measured = Exclude<DType, 'f16'>;
 
 export class Tally {
   private readonly gpu: Gpu;
   /** Prompts, that is columns. */
   readonly count: number;
-  private readonly blocks: Record<DType, Tensor[]> = { f32: [], u32: [] };
-  private readonly places = new Map<string, { dtype: DType; row: number }>();
-  private readonly rows: Record<DType, number> = { f32: 0, u32: 0 };
+  private readonly blocks: Record<Measured, Tensor[]> = { f32: [], u32: [] };
+  private readonly places = new Map<string, { dtype: Measured; row: number }>();
+  private readonly rows: Record<Measured, number> = { f32: 0, u32: 0 };
 
   constructor(gpu: Gpu, count: number) {
     this.gpu = gpu;
@@ -21,6 +22,7 @@ export class Tally {
   /** Copies `values` [n] of prompts start … start + n - 1 into the measurement called `name`. */
   put(name: string, start: number, values: Tensor): void {
     if (start + values.size > this.count) throw new ShapeError(`${values.size} numbers from prompt ${start} on do not fit a tally of ${this.count}`);
+    if (values.dtype === 'f16') throw new ShapeError('a tally keeps f32 and u32 numbers, not f16');
     const { dtype, row } = this.place(name, values.dtype);
     const block = this.blocks[dtype][Math.floor(row / BLOCK_ROWS)]!;
     const offset = ((row % BLOCK_ROWS) * this.count + start) * 4;
@@ -47,7 +49,7 @@ export class Tally {
     for (const block of [...this.blocks.f32, ...this.blocks.u32]) block.dispose();
   }
 
-  private place(name: string, dtype: DType): { dtype: DType; row: number } {
+  private place(name: string, dtype: Measured): { dtype: Measured; row: number } {
     const known = this.places.get(name);
     if (known) return known;
     const row = this.rows[dtype]++;

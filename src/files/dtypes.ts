@@ -1,4 +1,5 @@
 /** Element types of safetensors files, their widths, and their widening to float32. */
+import { fromHalves } from '../tensor/index.ts';
 
 export type SafetensorsDType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'I16' | 'I8' | 'U64' | 'U32' | 'U16' | 'U8' | 'BOOL';
 
@@ -17,23 +18,6 @@ export function isDType(value: unknown): value is SafetensorsDType {
 
 export const KNOWN_DTYPES = Object.keys(WIDTHS).join(', ');
 
-let halves: Float32Array | null = null;
-
-/** float32 of every one of the 65,536 float16 patterns; reading a table is several times faster than computing each. */
-function halfTable(): Float32Array {
-  if (halves) return halves;
-  const table = new Float32Array(65536);
-  for (let bits = 0; bits < 65536; bits++) {
-    const sign = bits & 0x8000 ? -1 : 1;
-    const exponent = (bits >> 10) & 31;
-    const fraction = bits & 1023;
-    if (exponent === 31) table[bits] = fraction ? NaN : sign * Infinity;
-    else if (exponent === 0) table[bits] = sign * fraction * 2 ** -24;
-    else table[bits] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-  }
-  return (halves = table);
-}
-
 /**
  * Elements as float32. `bytes` must begin at a multiple of the element's width in its buffer and hold whole elements.
  * F16 and BF16 are exact; F64 and integers above 2^24 round to the nearest float32; BOOL gives 0 or 1.
@@ -46,13 +30,8 @@ export function widenToF32(bytes: Uint8Array, dtype: SafetensorsDType): Float32A
       return new Float32Array(buffer, byteOffset, count);
     case 'F64':
       return Float32Array.from(new Float64Array(buffer, byteOffset, count));
-    case 'F16': {
-      const table = halfTable();
-      const source = new Uint16Array(buffer, byteOffset, count);
-      const out = new Float32Array(count);
-      for (let i = 0; i < count; i++) out[i] = table[source[i]!]!;
-      return out;
-    }
+    case 'F16':
+      return fromHalves(new Uint16Array(buffer, byteOffset, count));
     case 'BF16': {
       const source = new Uint16Array(buffer, byteOffset, count);
       const out = new Float32Array(count);

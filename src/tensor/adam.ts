@@ -3,6 +3,7 @@
  * the step count and the bias corrections are the caller's, in double precision, so that they survive a checkpoint.
  */
 import adamSource from '../../kernels/adam.wgsl';
+import adamRowsLanesSource from '../../kernels/adam-rows-lanes.wgsl';
 import adamRowsSource from '../../kernels/adam-rows.wgsl';
 import adamScalarSource from '../../kernels/adam-scalar.wgsl';
 import { ShapeError } from '../errors.ts';
@@ -10,8 +11,8 @@ import { defineKernel, type Gpu, type Kernel } from '../gpu/index.ts';
 import { asMatrix, sameShape, showShape, type Tensor } from './tensor.ts';
 import { rowWindows, windowOf } from './windows.ts';
 
-const WORKGROUP = 64;
-const kernels = { vectors: defineKernel('adam', adamSource), scalars: defineKernel('adam-scalar', adamScalarSource), rows: defineKernel('adam-rows', adamRowsSource) };
+const ROWS_PER_GROUP = 64; // of the kernel that has a thread a row
+const kernels = { vectors: defineKernel('adam', adamSource), scalars: defineKernel('adam-scalar', adamScalarSource), rows: defineKernel('adam-rows', adamRowsSource), rowLanes: defineKernel('adam-rows-lanes', adamRowsLanesSource) };
 
 /** Decay rates of the moments and the small number in the denominator. */
 export interface AdamSettings { beta1: number; beta2: number; epsilon: number }
@@ -57,9 +58,34 @@ function adamVariant({ vector, perThread, workgroup }: AdamPlan): { kernel: Kern
   return vector === 4 ? { kernel: kernels.vectors, constants: { WORKGROUP: workgroup, PER_THREAD: perThread } } : { kernel: kernels.scalars, constants: { WORKGROUP: workgroup } };
 }
 
-/** The kernels in the variants that training uses, for parameters of rows of `width`. */
-export function adamPipelines(gpu: Gpu, width: number, project: boolean): Parameters<Gpu['prepare']>[0] {
-  return [adamVariant(adamPlan(gpu.software, 2 * width)), { kernel: kernels.rows, constants: { PROJECT: project, NORMALISE: true } }];
+/** How a step on rows of unit length is shared out: a subgroup a row. */
+export interface AdamRowsPlan {
+  subgroup: number;
+  workgroup: number;
+  /** Vectors of a row that a thread keeps; 0 where there are too many, so that they are read again. */
+  held: number;
+}
+
+/**
+ * A subgroup a row where there are subgroups of one size and rows of whole vectors, else null: a thread a row. On software drivers a thread
+ * keeps two vectors, since longer code leaves their instruction caches; elsewhere eight.
+ */
+export function adamRowsPlan({ software, subgroupSize }: { software: boolean; subgroupSize: number }, rows: number, width: number): AdamRowsPlan | null {
+  if (subgroupSize === 0 || width % 4 !== 0) return null;
+  const vectors = Math.ceil(width / 4 / subgroupSize);
+  const most = software ? 2 : 8;
+  const teams = software ? (rows >= 128 ? 8 : 1) : Math.max(1, 64 / subgroupSize);
+  return { subgroup: subgroupSize, workgroup: subgroupSize * teams, held: vectors <= most ? vectors : 0 };
+}
+
+function adamRowsVariant(plan: AdamRowsPlan | null, project: boolean, normalise: boolean): { kernel: Kernel; constants: Record<string, number | boolean> } {
+  const wanted = { PROJECT: project, NORMALISE: normalise };
+  return plan ? { kernel: kernels.rowLanes, constants: { WORKGROUP: plan.workgroup, SUBGROUP: plan.subgroup, HELD: plan.held, ...wanted } } : { kernel: kernels.rows, constants: wanted };
+}
+
+/** The kernels in the variants that training uses, for `rows` rows of `width` parameters in all models. */
+export function adamPipelines(gpu: Gpu, rows: number, width: number, project: boolean): Parameters<Gpu['prepare']>[0] {
+  return [adamVariant(adamPlan(gpu.software, 2 * width)), adamRowsVariant(adamRowsPlan(gpu, rows, width), project, true)];
 }
 
 function check(name: string, { parameter, gradient, first, second, rate }: AdamTensors): void {
@@ -93,15 +119,20 @@ export function adam(tensors: AdamTensors, step: AdamStep, plan?: AdamPlan): voi
 
 /**
  * One step for rows of unit length, parameters [models, rows, width]: with `project` the gradient's part along each row is removed before the
- * step, with `normalise` each row is brought back to unit length after it.
+ * step, with `normalise` each row is brought back to unit length after it. `plan` is for tests; it is chosen by shape and device unless given.
  */
-export function adamRows(tensors: AdamTensors, step: AdamStep, { project, normalise }: { project: boolean; normalise: boolean }): void {
+export function adamRows(tensors: AdamTensors, step: AdamStep, { project, normalise, plan }: { project: boolean; normalise: boolean; plan?: AdamRowsPlan | null }): void {
   check('adamRows', tensors);
   const { parameter, gradient, first, second, rate } = tensors;
-  const models = rate.size;
+  const { gpu } = parameter;
   const { rows, width } = asMatrix(parameter);
-  parameter.gpu.dispatch({
-    kernel: kernels.rows, constants: { PROJECT: project, NORMALISE: normalise }, params: { models, rows: rows / (models || 1), width, ...corrections(step) },
-    bindings: [parameter, gradient, first, second, rate], groups: Math.ceil(rows / WORKGROUP),
-  });
+  const chosen = plan === undefined ? adamRowsPlan(gpu, rows, width) : plan;
+  for (const window of rowWindows(gpu, width > 0 ? rows : 0, [width * 4])) {
+    gpu.dispatch({
+      ...adamRowsVariant(chosen, project, normalise),
+      params: { firstRow: window.start, count: window.count, rows: rows / rate.size, width: chosen ? width / 4 : width, ...corrections(step) },
+      bindings: [...[parameter, gradient, first, second].map((tensor) => windowOf(tensor, window, width * 4)), rate],
+      groups: Math.ceil(chosen ? window.count * chosen.subgroup / chosen.workgroup : window.count / ROWS_PER_GROUP),
+    });
+  }
 }

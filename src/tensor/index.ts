@@ -1,5 +1,6 @@
 /** Tensors and the operations on them: one function a kernel, shapes checked, the variant picked, the dispatch recorded. */
 export { Tensor, asMatrix, elements, sameShape, showShape, type DType, type TensorData } from './tensor.ts';
+export { fromHalves, toHalves, LARGEST_HALF } from './half.ts';
 export { rowWindows, windowOf, type RowWindow } from './windows.ts';
 export { matmul, type MatmulOptions } from './matmul.ts';
 export { attention, attentionApply, attentionScores, type AttentionInput } from './attention.ts';

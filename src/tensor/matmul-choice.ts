@@ -15,6 +15,8 @@ export interface MatmulShape {
   transposeA: boolean; transposeB: boolean;
   /** One b for the whole batch. */
   sharedB: boolean;
+  /** b is stored as f16. */
+  halfB?: boolean;
   /** Row length of the output, and the first column written. */
   outWidth: number; outColumn: number;
   /** Row length of a residual in a binding of its own, and its first column used; 0 without one. */
@@ -93,8 +95,8 @@ function subgroupRows(m: number, most = SUBGROUP_MOST_ROWS): number {
 }
 
 /** A coarse class of shapes that are served alike, such as `nn m<=32 n<=1024 k<=1024 batch<=1`. */
-export function matmulClass({ batch, m, n, k, transposeA, transposeB }: MatmulShape): string {
-  const layout = `${transposeA ? 't' : 'n'}${transposeB ? 't' : 'n'}`;
+export function matmulClass({ batch, m, n, k, transposeA, transposeB, halfB }: MatmulShape): string {
+  const layout = `${transposeA ? 't' : 'n'}${transposeB ? 't' : 'n'}${halfB ? ' f16' : ''}`;
   return [layout, bucket('m', m, [1, 4, 32, 256, 2048]), bucket('n', n, [16, 128, 1024, 8192]), bucket('k', k, [128, 1024]), bucket('batch', batch, [1, 16])].join(' ');
 }
 

@@ -14,7 +14,7 @@ export type { Range } from './matmul-windows.ts';
 /** One dispatch. */
 export interface MatmulStep {
   window: Window;
-  /** What is bound of each tensor; starts are multiples of 64 numbers (256 bytes). */
+  /** What is bound of each tensor; starts are multiples of 256 bytes. */
   bound: { a: Range; b: Range; bias: Range; residual: Range; out: Range };
   /** Constants that this step's window and alignment settle. */
   constants: Record<string, number | boolean>;
@@ -45,8 +45,9 @@ function makeStep(s: MatmulShape, window: Window, variant: MatmulVariant, sizes:
   const a = s.transposeA
     ? place(batch, s.m * s.k, aStride, ks, rows) : place(batch, s.m * s.k, aStride, rows, ks);
   const ownB = s.sharedB ? { start: 0, count: 1 } : batch;
+  const bytesB = s.halfB ? 2 : 4;
   const b = s.transposeB
-    ? place(ownB, s.k * s.n, bStride, columns, ks) : place(ownB, s.k * s.n, bStride, ks, columns);
+    ? place(ownB, s.k * s.n, bStride, columns, ks, bytesB) : place(ownB, s.k * s.n, bStride, ks, columns, bytesB);
   const out = place(batch, s.m * s.outWidth, s.outWidth, rows, { start: s.outColumn + columns.start, count: columns.count });
   const residual = place(batch, s.m * s.residualWidth, s.residualWidth, rows, { start: s.residualColumn + columns.start, count: s.residualWidth ? columns.count : 0 });
   const bias = place(s.biasBatch ? batch : { start: 0, count: 1 }, s.biasBatch, 0, { start: 0, count: 1 }, columns);
@@ -55,7 +56,7 @@ function makeStep(s: MatmulShape, window: Window, variant: MatmulVariant, sizes:
   return {
     window, accumulate, last, groups: batch.count * rowBlocks * columnBlocks,
     bound: { a: a.bound, b: b.bound, bias: bias.bound, residual: residual.bound, out: out.bound },
-    constants: { TRANSPOSE_A: s.transposeA, TRANSPOSE_B: s.transposeB, ...alignment },
+    constants: { TRANSPOSE_A: s.transposeA, TRANSPOSE_B: s.transposeB, B_HALF: s.halfB ?? false, ...alignment },
     // The larger operand is read once, the smaller one stays in the caches.
     rowsFastest: columns.count >= 4096 && columns.count > rows.count,
     params: {

@@ -18,6 +18,9 @@ const kernels: Record<MatmulVariant, Kernel> = {
 };
 installTunable({
   operation: 'matmul', kernels,
+  constants: {
+    subgroup: ['SUBGROUP', 'ROWS'], registers: ['WORKGROUP', 'COLUMN_THREADS'], tiled: ['THREADS', 'K_STEP'], large: ['THREADS', 'K_STEP'], vector: ['WORKGROUP', 'LANES', 'ROWS'],
+  },
   refuse: (choice, { subgroupSize, limits }) => refuseMatmul(choice, { subgroupSize, ...limits }),
 });
 /** Bits of the kernels' flags. */
@@ -48,7 +51,7 @@ export interface MatmulOptions {
 
 /**
  * activation(scale · A·B + bias) + residual.
- * a [...batch, M, K]; b [...batch, K, N], or [K, N] for the whole batch; returns [...batch, M, N], or `out`.
+ * a [...batch, M, K]; b [...batch, K, N], or [K, N] for the whole batch, stored as f32 or f16; sums are f32. Returns [...batch, M, N], or `out`.
  * Operands and results beyond the binding limit are computed in windows of rows, columns and k. Throws ShapeError.
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
@@ -69,7 +72,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
       kernel: kernels[plan.variant], groups, params: { ...params, flags, scale }, constants: { ...plan.constants, ...constants },
       // A kernel without bias or residual does not read their bindings; a stands in.
       bindings: [
-        ...(plan.variant === 'subgroup' ? [part(a, bound.a)] : [part(a, bound.a), part(a, bound.a)]), part(b, bound.b), part(b, bound.b), bias ? part(bias, bound.bias) : part(a, bound.a),
+        ...(plan.variant === 'subgroup' ? [part(a, bound.a)] : [part(a, bound.a), part(a, bound.a)]), part(b, bound.b), part(b, bound.b), part(b, bound.b), bias ? part(bias, bound.bias) : part(a, bound.a),
         residual && !inPlace ? part(residual, bound.residual) : part(a, bound.a), part(out, bound.out),
       ],
     });
@@ -79,7 +82,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
 }
 
 function part(tensor: Tensor, { start, count }: Range): BufferSlice {
-  return { storage: tensor.storage, byteOffset: tensor.byteOffset + start * 4, byteLength: count * 4 };
+  return { storage: tensor.storage, byteOffset: tensor.byteOffset + start * tensor.elementBytes, byteLength: count * tensor.elementBytes };
 }
 
 /** The problem that two tensors and the options pose. Throws ShapeError, which names both. */
@@ -89,7 +92,8 @@ function shapeOf(a: Tensor, b: Tensor, options: MatmulOptions): { shape: MatmulS
     throw new ShapeError(`matmul: ${why}; a ${showShape(a.shape)}${transposeA ? 'ᵀ' : ''}, b ${showShape(b.shape)}${transposeB ? 'ᵀ' : ''}`);
   };
   if (a.shape.length < 2 || b.shape.length < 2) fail('operands need at least two axes');
-  for (const t of [a, b, bias, residual, out]) if (t && t.dtype !== 'f32') fail(`operands must be f32, one is ${t.dtype}`);
+  for (const t of [a, bias, residual, out]) if (t && t.dtype !== 'f32') fail(`operands must be f32, one is ${t.dtype}`);
+  if (b.dtype === 'u32') fail('b must be f32 or f16, it is u32');
   const batchShape = a.shape.slice(0, -2);
   const [a1, a2] = a.shape.slice(-2) as [number, number];
   const [b1, b2] = b.shape.slice(-2) as [number, number];
@@ -108,7 +112,7 @@ function shapeOf(a: Tensor, b: Tensor, options: MatmulOptions): { shape: MatmulS
   const apart = residual && residual.storage === out?.storage && (residual.byteOffset !== out.byteOffset || residual.size !== out.size);
   if (apart) fail('residual and out share memory, but are not the same tensor');
   const biasBatch = bias && bias.size !== n ? n : 0;
-  const own = { n, k, transposeA, transposeB, outWidth, outColumn, biasBatch };
+  const own = { n, k, transposeA, transposeB, halfB: b.dtype === 'f16', outWidth, outColumn, biasBatch };
   // A residual in place lies as out does; another is dense.
   const along = !residual ? { residualWidth: 0, residualColumn: 0 }
     : residual.storage === out?.storage ? { residualWidth: outWidth, residualColumn: outColumn } : { residualWidth: n, residualColumn: 0 };

@@ -12,7 +12,7 @@ const teamKernel = defineKernel('layer-norm-lanes', layerNormLanesSource);
 
 /** Teams of subgroups for rows of whole vectors, or null for the kernel that does with any device and width. */
 export function layerNormTeams(device: RowDevice, rows: number, width: number): RowTeams | null {
-  return width % 4 === 0 ? rowTeams(device, rows, width, 8) : null;
+  return width % 4 === 0 ? rowTeams(device, rows, width, Math.min(8, device.subgroupSize)) : null;
 }
 
 /**
@@ -45,7 +45,7 @@ function run(x: Tensor, gamma: Tensor | null, beta: Tensor | null, epsilon: numb
     const given = { HAS_GAMMA: gamma ? 1 : 0, HAS_BETA: beta ? 1 : 0 };
     gpu.dispatch({
       ...(teams
-        ? { kernel: teamKernel, constants: { ...teamConstants(teams), ...given }, groups: teamGroups(window.count, teams) }
+        ? { kernel: teamKernel, constants: { ...teamConstants(teams), CHUNK: teams.rows > 1 ? 4 : 1, ...given }, groups: teamGroups(window.count, teams) }
         : { kernel, constants: { LANES: lanes, ...given, SCALE_ONLY: scaleOnly ? 1 : 0 }, groups: rowGroups(window.count, lanes) }),
       params: { rows: window.count, width, epsilon },
       bindings: [rowsOfX, gamma ?? rowsOfX, beta ?? rowsOfX, windowOf(out, window, outBytes)],

@@ -125,7 +125,7 @@ export class SaeBatch {
     const batch = new SaeBatch(gpu, jobs, settings, maxRows, sites);
     try {
       batch.initialise(width);
-      await gpu.prepare([...batch.step.pipelines(), ...adamPipelines(gpu, vec4s(width) * 4, settings.projectGradient)]);
+      await gpu.prepare([...batch.step.pipelines(), ...adamPipelines(gpu, jobs.length * settings.features, vec4s(width) * 4, settings.projectGradient)]);
     } catch (error) {
       batch.dispose();
       throw error;

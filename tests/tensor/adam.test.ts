@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../../src/errors.ts';
-import { adam, adamDefaults, adamPlan, adamRows, type AdamPlan } from '../../src/tensor/adam.ts';
+import { adam, adamDefaults, adamPlan, adamRows, adamRowsPlan, type AdamPlan, type AdamRowsPlan } from '../../src/tensor/adam.ts';
 import { Tensor } from '../../src/tensor/index.ts';
 import { openGpu } from '../../src/node.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
@@ -53,9 +53,13 @@ for (const [size, plan] of [
   assert.ok(relativeError(await on.second.read(), reference.v) <= 1e-4);
 }));
 
-for (const project of [true, false]) {
-  test(`100 steps on rows of unit length, ${project ? 'with' : 'without'} projection`, () => gpu.scope(async () => {
-    const [models, rows, width] = [2, 9, 7];
+const SUBGROUP = gpu.subgroupSize;
+const lanes = (teams: number, held: number): AdamRowsPlan => ({ subgroup: SUBGROUP, workgroup: SUBGROUP * teams, held });
+const rowCases: [boolean, number, (AdamRowsPlan | null)?][] = [[true, 7], [false, 7], [true, 64], [false, 100], [true, 8, null]];
+if (SUBGROUP) rowCases.push([true, 8, lanes(4, 1)], [true, 2 * SUBGROUP * 4, lanes(1, 2)], [true, 28, lanes(2, 7)], [false, 28, lanes(2, 7)], [true, 68, lanes(4, 0)], [false, 68, lanes(1, 0)]);
+for (const [project, width, plan] of rowCases) {
+  test(`100 steps on rows of ${width} of unit length, ${project ? 'with' : 'without'} projection${plan === undefined ? '' : `, ${JSON.stringify(plan)}`}`, () => gpu.scope(async () => {
+    const [models, rows] = [2, 9];
     const rates = [1e-2, 2e-3];
     const w = random(models * rows * width, 3);
     const normalise = (values: Float64Array | Float32Array): void => {
@@ -71,7 +75,7 @@ for (const project of [true, false]) {
     for (let t = 1; t <= 100; t++) {
       const g = Float64Array.from(random(w.length, 500 + t), (e, i) => e + reference.w[(i * 7 + 3) % w.length]!);
       on.gradient.write(Float32Array.from(g));
-      adamRows(on, { ...adamDefaults, step: t }, { project, normalise: true });
+      adamRows(on, { ...adamDefaults, step: t }, { project, normalise: true, ...(plan === undefined ? {} : { plan }) });
       if (project) {
         for (let r = 0; r < models * rows; r++) {
           let along = 0;
@@ -107,6 +111,12 @@ test('parameters beyond the binding limit are done in windows, each with its mod
 test('the plan keeps a thread within one model', () => {
   assert.equal([8, 12, 7, 1].map((size) => adamPlan(true, size)).map((p) => [p.vector, p.perThread]), [[4, 2], [4, 1], [1, 1], [1, 1]]);
   assert.is(adamPlan(false, 8).perThread, 1);
+});
+
+test('a row of Adam fits the threads of a subgroup or is read again', () => {
+  const plan = (software: boolean, subgroupSize: number, width: number): unknown => adamRowsPlan({ software, subgroupSize }, 1000, width)?.held;
+  assert.equal([[true, 8, 32], [true, 8, 64], [true, 8, 68], [true, 8, 768], [false, 32, 768], [false, 32, 2048]].map(([s, n, w]) => plan(s as boolean, n as number, w as number)), [1, 2, 0, 0, 6, 0]);
+  assert.equal([plan(true, 0, 64), plan(true, 8, 66)], [undefined, undefined]);
 });
 
 test('a row of zeros and an empty parameter stay as they are', () => gpu.scope(async () => {

@@ -66,7 +66,8 @@ function touched(batch: Range, size: number, width: number, lines: Range, across
   return [batch.start * size + lines.start * width + across.start, (batch.start + batch.count - 1) * size + (lines.start + lines.count - 1) * width + across.start + across.count - 1];
 }
 
-function checkStep(s: MatmulShape, { window, bound, params }: MatmulStep, limit: number): void {
+function checkStep(s: MatmulShape, { window, bound, params, constants }: MatmulStep, limit: number): void {
+  assert.is(constants.B_HALF, s.halfB ?? false);
   const { batch, rows, columns, ks } = window;
   const one = { start: 0, count: 1 };
   const spans: [string, [number, number], Range, number][] = [
@@ -75,10 +76,11 @@ function checkStep(s: MatmulShape, { window, bound, params }: MatmulStep, limit:
     ['out', touched(batch, s.m * s.outWidth, s.outWidth, rows, { start: s.outColumn + columns.start, count: columns.count }), bound.out, params.outBase!],
   ];
   for (const [name, [first, last], range, base] of spans) {
-    assert.is(range.start % 64, 0, `${name} starts where it can be bound`);
+    const bytes = name === 'b' && s.halfB ? 2 : 4;
+    assert.is(range.start * bytes % 256, 0, `${name} starts where it can be bound`);
     assert.is(range.start + base, first, `${name}'s base`);
     assert.is(range.start + range.count, last + 1, `${name} is bound to its last number`);
-    assert.ok(range.count * 4 <= limit, `${name}: ${range.count} numbers under ${limit} bytes`);
+    assert.ok(range.count * bytes <= limit, `${name}: ${range.count} numbers under ${limit} bytes`);
   }
 }
 
@@ -87,7 +89,7 @@ test('windows cover every product exactly once, each within the binding limit', 
   for (let i = 0; i < 40; i++) {
     const pick = (at: number, most: number): number => 1 + Math.floor(((dice[i * 8 + at]! + 1) / 2) * most);
     const [batch, m, n, k] = [pick(0, 4), pick(1, 40), pick(2, 40), pick(3, 40)];
-    const s = shape(m, n, k, { batch, transposeA: pick(4, 2) === 1, transposeB: pick(5, 2) === 1, sharedB: pick(6, 2) === 1, outWidth: n + 3, outColumn: 2 });
+    const s = shape(m, n, k, { batch, transposeA: pick(4, 2) === 1, transposeB: pick(5, 2) === 1, sharedB: pick(6, 2) === 1, halfB: i % 3 === 0, outWidth: n + 3, outColumn: 2 });
     const limit = 256 * (1 + pick(7, 12));
     for (const variant of matmulVariants) {
       const done = new Int32Array(batch * m * n);

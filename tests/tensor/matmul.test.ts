@@ -1,11 +1,11 @@
 import * as assert from 'uvu/assert';
 import { openGpu } from '../../src/node.ts';
-import { Tensor, matmul, type MatmulOptions } from '../../src/tensor/index.ts';
+import { Tensor, fromHalves, matmul, toHalves, type MatmulOptions } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 import type { Gpu } from '../../src/gpu/index.ts';
 
-interface Case { batch?: number; m: number; n: number; k: number; ta?: boolean; tb?: boolean; shared?: boolean; bias?: 'one' | 'each'; activation?: 'gelu' | 'relu'; residual?: boolean | 'out'; scale?: number; column?: number; extra?: number }
+interface Case { batch?: number; m: number; n: number; k: number; ta?: boolean; tb?: boolean; shared?: boolean; bias?: 'one' | 'each'; activation?: 'gelu' | 'relu'; residual?: boolean | 'out'; scale?: number; column?: number; extra?: number; half?: boolean }
 
 /** The product in float64, as the definition has it. */
 function reference(c: Case, a: Float32Array, b: Float32Array, bias?: Float32Array, residual?: Float32Array): Float64Array {
@@ -35,8 +35,9 @@ async function compare(gpu: Gpu, c: Case, options: MatmulOptions = {}): Promise<
     a: random(batch * m * k, m + 7), b: random((c.shared ? 1 : batch) * k * n, n + 3),
     bias: c.bias ? random(c.bias === 'each' ? batch * n : n, 11) : undefined, residual: c.residual ? random(batch * m * (n + (c.residual === 'out' ? extra : 0)), 13) : undefined,
   };
+  if (c.half) data.b = fromHalves(toHalves(data.b));
   const a = Tensor.from(gpu, data.a, [...lead, ...(c.ta ? [k, m] : [m, k])]);
-  const b = Tensor.from(gpu, data.b, [...(c.shared || !lead.length ? [] : lead), ...(c.tb ? [n, k] : [k, n])]);
+  const b = Tensor.from(gpu, data.b, [...(c.shared || !lead.length ? [] : lead), ...(c.tb ? [n, k] : [k, n])], c.half ? 'f16' : 'f32');
   const bias = data.bias && Tensor.from(gpu, data.bias, c.bias === 'each' ? [...lead, n] : [n]);
   const inPlace = c.residual === 'out';
   const residual = data.residual && Tensor.from(gpu, data.residual, [...lead, m, inPlace ? n + extra : n]);
@@ -88,12 +89,26 @@ for (const { variant, software, shapes, epilogues } of kinds) {
   });
 }
 
+test('b stored as f16: every kernel, in all layouts, with odd and even widths', async () => {
+  const gpu = await testGpu();
+  const even: Case = { m: 35, n: 36, k: 20 };
+  const odd: Case = { batch: 2, m: 19, n: 21, k: 13, bias: 'one' };
+  for (const [variant, software, cases] of [
+    ['subgroup', true, [even, odd]], ['registers', true, [even, odd]], ['vector', true, [even, odd]], ['vector', false, [even]], ['tiled', false, [even, odd]], ['large', false, [odd]],
+  ] as const) {
+    for (const c of cases) for (const [ta, tb] of variant === 'large' ? layouts.slice(0, 2) : layouts) {
+      const error = await compare(gpu, { ...c, ta, tb, half: true }, { variant, software });
+      assert.ok(error <= 1e-5, `${variant} ${JSON.stringify({ ...c, ta, tb })}: ${error}`);
+    }
+  }
+});
+
 test('the planner\'s own choice computes random shapes', async () => {
   const gpu = await testGpu();
   const dice = random(200, 5);
   for (let i = 0; i < 24; i++) {
     const pick = (at: number, most: number): number => 1 + Math.floor(((dice[i * 5 + at]! + 1) / 2) * most);
-    const c: Case = { batch: i % 3 ? undefined : pick(0, 3), m: pick(1, 90), n: pick(2, 90), k: pick(3, 90), ta: i % 4 === 1, tb: i % 5 > 2 };
+    const c: Case = { batch: i % 3 ? undefined : pick(0, 3), m: pick(1, 90), n: pick(2, 90), k: pick(3, 90), ta: i % 4 === 1, tb: i % 5 > 2, half: i % 3 === 1 };
     const error = await compare(gpu, c);
     assert.ok(error <= 1e-5, `${JSON.stringify(c)}: ${error}`);
   }
@@ -107,6 +122,7 @@ test('operands and results beyond the binding limit are computed in windows of r
       { m: 600, n: 64, k: 8, residual: true }, { batch: 12, m: 64, n: 16, k: 40, ta: true, bias: 'each' }, { m: 5, n: 96, k: 200, bias: 'one', activation: 'gelu', scale: 3 },
       { m: 90, n: 12, k: 310, ta: true, residual: 'out', extra: 4, column: 2 }, { m: 2, n: 3, k: 9001, tb: true, activation: 'relu', residual: true }, { m: 2, n: 9001, k: 3, bias: 'one' },
       { batch: 3, m: 70, n: 90, k: 65, shared: true, ta: true, tb: true, bias: 'each' }, { m: 9001, n: 2, k: 3, ta: true },
+      { m: 40, n: 1000, k: 33, tb: true, half: true }, { batch: 9, m: 31, n: 49, k: 63, half: true }, { m: 5, n: 97, k: 201, bias: 'one', half: true }, { m: 2, n: 9001, k: 3, half: true },
     ];
     for (const [i, c] of cases.entries()) for (const variant of i === 4 ? [undefined, 'tiled', 'vector'] as const : [undefined]) {
       const error = await compare(gpu, c, { variant });

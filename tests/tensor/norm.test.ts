@@ -55,7 +55,7 @@ test('every way to share rows out among subgroups equals float64, means far from
     const plain = random(rows * width, width).map((v) => v + 300);
     const gamma = random(width, 2);
     const beta = random(width, 3);
-    for (const [across, teams, own] of [[1, 1, 1], [1, 4, 2], [1, 2, 8], [2, 1, 1], [4, 2, 3]] as const) {
+    for (const [across, teams, own] of [[1, 1, 1], [1, 4, 2], [1, 2, 4], [2, 1, 1], [4, 2, 3]] as const) {
       await gpu.scope(async () => {
         for (const values of [x, plain]) {
           const t = Tensor.from(gpu, values, [rows, width]);
