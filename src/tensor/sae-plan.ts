@@ -15,7 +15,7 @@ export interface StepSizes { dictionaries: number; features: number; width: numb
 export interface DictionaryWindow { first: number; count: number }
 
 /** From so many features on a trained vanilla dictionary's few active ones are quicker done alone; see bench/README.md. */
-const SPARSE_FEATURES = 2048;
+const SPARSE_FEATURES = 1024;
 /** Buffers that live within a window stay about this small where that costs nothing: a batch of hundreds then needs little memory beside its weights. */
 const SCRATCH_BYTES = 64 * 2 ** 20;
 /** Numbers between places where a binding may start. */

@@ -19,7 +19,7 @@ import { defineKernel, type Gpu } from '../gpu/index.ts';
 import { matmul, type MatmulOptions } from './matmul.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
 import { saePath, stepWindows, type DictionaryWindow, type SaePath, type StepSizes } from './sae-plan.ts';
-import { columnsOf, groupsFor, recordCompact, recordDecode, recordShift, recordTurn, saeKernels, saeVariant, vec4s, type SaeWeights } from './sae.ts';
+import { columnsOf, decodePipeline, groupsFor, recordCompact, recordDecode, recordShift, recordTurn, saeKernels, saeVariant, vec4s, type SaeWeights } from './sae.ts';
 import { elements, Tensor } from './tensor.ts';
 
 const kernels = {
@@ -130,7 +130,7 @@ export class SaeStep {
     if (this.path === 'dense') return [...ends, { kernel: kernels.mask, constants: { COLUMNS: this.columns } }];
     return [
       ...ends, { kernel: saeKernels.compact, constants: { LANES: lanes, INDEX: true, VALUE: false } }, { kernel: kernels.activeRows, constants: { LIST: true, COLUMNS: this.columns } },
-      { kernel: saeKernels.decode, constants: { EACH: true, COLUMNS: columns } }, { kernel: kernels.codeGradient, constants: { LANES: CODE_GRADIENT_LANES } },
+      decodePipeline(software, vec4s(width), true), { kernel: kernels.codeGradient, constants: { LANES: CODE_GRADIENT_LANES } },
       { kernel: kernels.weightGradient, constants: { COLUMNS: columns } },
     ];
   }

@@ -5,12 +5,13 @@
  */
 import compactSource from '../../kernels/sae-compact.wgsl';
 import decodeSource from '../../kernels/sae-decode.wgsl';
+import decodeWideSource from '../../kernels/sae-decode-wide.wgsl';
 import gatherSource from '../../kernels/sae-gather.wgsl';
 import scaleRowsSource from '../../kernels/sae-scale-rows.wgsl';
 import shiftSource from '../../kernels/sae-shift.wgsl';
 import turnSource from '../../kernels/sae-turn.wgsl';
 import { ShapeError } from '../errors.ts';
-import { defineKernel, type BufferSlice, type Gpu } from '../gpu/index.ts';
+import { defineKernel, type BufferSlice, type Gpu, type Kernel } from '../gpu/index.ts';
 import { matmul } from './matmul.ts';
 import { chooseVariant, type MatmulVariant } from './matmul-plan.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
@@ -18,6 +19,8 @@ import { asMatrix, Tensor, sameShape, showShape } from './tensor.ts';
 import { rowWindows, windowOf } from './windows.ts';
 
 const WORKGROUP = 64;
+/** vec4s of a row beyond which a software driver takes sae-decode-wide: 8 threads of sae-decode do not hold longer rows. */
+const DECODE_WIDE = 32;
 /** Rows that one thread of sae-shift and of sae-turn computes. */
 const SHIFT_ROWS = 8;
 
@@ -27,6 +30,7 @@ export const saeKernels = {
   turn: defineKernel('sae-turn', turnSource),
   compact: defineKernel('sae-compact', compactSource),
   decode: defineKernel('sae-decode', decodeSource),
+  decodeWide: defineKernel('sae-decode-wide', decodeWideSource),
   scaleRows: defineKernel('sae-scale-rows', scaleRowsSource),
 };
 
@@ -176,13 +180,20 @@ export interface DecodeBuffers { index: BufferSlice; counts: BufferSlice; codes:
 
 /** Records the decoder; `start` is its bias, or with `each` what every single row is added to. */
 export function recordDecode(gpu: Gpu, shape: SaeShape, buffers: DecodeBuffers, each: boolean, software = gpu.software): void {
-  const columns = columnsOf(software, shape.width4);
+  const { dictionaries, rows, width4, features } = shape;
+  const lines = dictionaries * rows;
+  const { kernel, constants } = decodePipeline(software, width4, each);
   gpu.dispatch({
-    kernel: saeKernels.decode, constants: { EACH: each, COLUMNS: columns },
-    params: { dictionaries: shape.dictionaries, rows: shape.rows, width4: shape.width4, features: shape.features },
+    kernel, constants, params: { dictionaries, rows, width4, features },
     bindings: [buffers.index, buffers.counts, buffers.codes, buffers.decoder, buffers.start, buffers.out],
-    groups: groupsFor(shape.dictionaries * shape.rows * Math.ceil(shape.width4 / columns)),
+    groups: groupsFor(lines * ('COLUMNS' in constants ? Math.ceil(width4 / constants.COLUMNS) : constants.LANES)),
   });
+}
+
+/** The decoder's kernel. */
+export function decodePipeline(software: boolean, width4: number, each: boolean): { kernel: Kernel; constants: { EACH: boolean } & ({ COLUMNS: number } | { LANES: number }) } {
+  if (software && width4 > DECODE_WIDE) return { kernel: saeKernels.decodeWide, constants: { EACH: each, LANES: 8 } };
+  return { kernel: saeKernels.decode, constants: { EACH: each, COLUMNS: columnsOf(software, width4) } };
 }
 
 /**

@@ -86,7 +86,7 @@ export class SaeBatch {
     const [D, F] = [jobs.length, settings.features];
     this.examples = examples;
     this.width = width;
-    this.step = new SaeStep(gpu, { dictionaries: D, features: F, width, maxRows });
+    this.step = new SaeStep(gpu, { dictionaries: D, features: F, width, maxRows }, { path: settings.path });
     const stack = (): SaeWeights => ({
       encoder: Tensor.zeros(gpu, [D, F, width]), encoderBias: Tensor.zeros(gpu, [D, F]), decoder: Tensor.zeros(gpu, [D, F, width]), decoderBias: Tensor.zeros(gpu, [D, width]),
     });

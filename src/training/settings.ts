@@ -1,6 +1,6 @@
 /** What a training run is told: the settings that all its dictionaries share, and what is each dictionary's own. */
 import { ShapeError, UsageError } from '../errors.ts';
-import type { Tensor } from '../tensor/index.ts';
+import { saePath, type SaePath, type Tensor } from '../tensor/index.ts';
 
 export interface TrainSettings {
   /** Features of every dictionary. */
@@ -25,6 +25,11 @@ export interface TrainSettings {
   decayFrom: number;
   /** Seed of the order of the data, which all dictionaries share. */
   seed: number;
+  /**
+   * What follows the encoder in a step: products over all features (`dense`), or sums over the active ones (`sparse`). `auto` goes by the
+   * number of features, and is settled when a run begins: a checkpoint holds the path taken, because sums differ in their last digits.
+   */
+  path: SaePath | 'auto';
   /** Epochs between two log records. */
   logEvery: number;
 }
@@ -35,7 +40,7 @@ export interface TrainSettings {
  */
 export const trainDefaults: Readonly<TrainSettings> = {
   features: 256, epochs: 60, batch: 128, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, projectGradient: true,
-  resampleAt: [0.25, 0.5], resampleScale: 0.2, warmupSteps: 100, decayFrom: 0.75, seed: 0, logEvery: 1,
+  resampleAt: [0.25, 0.5], resampleScale: 0.2, warmupSteps: 100, decayFrom: 0.75, seed: 0, path: 'auto', logEvery: 1,
 };
 
 /** One dictionary of a run. */
@@ -54,7 +59,7 @@ export interface SaeJob {
   metadata?: Readonly<Record<string, unknown>>;
 }
 
-/** Fills in defaults and checks ranges. Throws UsageError naming the setting. */
+/** Fills in defaults, settles the path and checks ranges. Throws UsageError naming the setting. */
 export function checkSettings(given: Partial<TrainSettings>): TrainSettings {
   const settings = { ...trainDefaults, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) } as TrainSettings;
   const need = (name: keyof TrainSettings, ok: boolean, what: string): void => {
@@ -66,7 +71,8 @@ export function checkSettings(given: Partial<TrainSettings>): TrainSettings {
   for (const name of ['beta1', 'beta2'] as const) need(name, settings[name] >= 0 && settings[name] < 1, 'at least 0 and below 1');
   need('decayFrom', settings.decayFrom >= 0 && settings.decayFrom <= 1, 'between 0 and 1');
   need('resampleAt', settings.resampleAt.every((share) => share > 0 && share < 1), 'shares between 0 and 1');
-  return settings;
+  need('path', ['auto', 'sparse', 'dense'].includes(settings.path), 'auto, sparse or dense');
+  return settings.path === 'auto' ? { ...settings, path: saePath(settings) } : settings;
 }
 
 /** Checks the jobs of one run against each other. Returns the number of examples. */

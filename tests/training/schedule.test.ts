@@ -108,4 +108,11 @@ test('jobs are checked against each other', () => {
 
 
 
+test('the path of a step is settled with the settings', () => {
+  assert.is(checkSettings({ features: 256 }).path, 'dense');
+  assert.is(checkSettings({ features: 24576 }).path, 'sparse');
+  assert.is(checkSettings({ features: 24576, path: 'dense' }).path, 'dense');
+  assert.throws(() => checkSettings({ path: 'short' as 'dense' }), (e: unknown) => e instanceof UsageError && /path is short/.test(e.message));
+});
+
 test.run();

@@ -5,7 +5,7 @@ import { Tensor } from '../../src/tensor/index.ts';
 import { readCheckpoint } from '../../src/training/checkpoint.ts';
 import { trainSaes, type LogRecord, type SaeJob, type TrainOptions } from '../../src/training/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
-import { random } from '../support/numbers.ts';
+import { random, relativeError } from '../support/numbers.ts';
 
 const test = gpuSuite('training');
 const gpu = await testGpu();
@@ -63,6 +63,27 @@ test('alone, in a batch, and in batches cut small, a dictionary comes out the sa
   const cut = await bytesOf(await trainSaes(small, moved, quick));
   assert.equal(cut, together);
   small.destroy();
+}));
+
+test('both paths find the same dictionary but for rounding, and each goes on from its own checkpoints only', () => gpu.scope(async () => {
+  const list = jobs().slice(0, 1);
+  const weights = async (options: TrainOptions): Promise<Float32Array> => {
+    const { saes: [sae] } = await run(list, { epochs: 2, resampleAt: [], ...options });
+    return sae!.weights.decoder.read().finally(() => sae!.dispose());
+  };
+  const [sparse, dense, auto] = [await weights({ path: 'sparse' }), await weights({ path: 'dense' }), await weights({})];
+  assert.equal(auto, dense);
+  assert.ok(relativeError(sparse, dense) < 1e-4);
+  for (const path of ['sparse', 'dense'] as const) {
+    const expected = await bytesOf(await run(list, { path }));
+    let saved: Uint8Array | null = null;
+    await bytesOf(await run(list, { path, checkpointEvery: 11, onCheckpoint: (bytes) => { saved ??= bytes; } }));
+    assert.equal(await bytesOf(await run(list, { path, resume: saved! })), expected);
+    const other = path === 'sparse' ? 'dense' : 'sparse';
+    let caught: unknown;
+    await run(list, { path: other, resume: saved! }).catch((error) => { caught = error; });
+    assert.ok(caught instanceof UsageError && caught.message.includes(`path (${path} there, ${other} here)`), String(caught));
+  }
 }));
 
 test('a run finds sparse codes that explain the data', () => gpu.scope(async () => {
