@@ -2,11 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Command, CommanderError } from 'commander';
+import { openDevice, tuningOption } from '../src/cli/device.ts';
 import { list, reportError, wholeNumber } from '../src/cli/terminal.ts';
 import { UsageError } from '../src/errors.ts';
 import { assertWritable, writeFileAtomic } from '../src/files/node-write.ts';
+import type { Gpu } from '../src/gpu/index.ts';
 import { packageRoot } from '../src/node-adapter.mjs';
-import { openGpu } from '../src/node.ts';
 import { allCases, setMiniFolder, type Case } from './cases/index.ts';
 import { chooseCases } from './choose.ts';
 import { compareResults, comparisonText, readBench } from './compare.ts';
@@ -20,7 +21,7 @@ declare const DIFFRACT_VERSION: string;
 
 export interface Flags {
   full?: boolean; samples: number; peers?: string[] | true; json?: string; html?: string; compare?: string; markdown?: boolean; list?: boolean;
-  browser?: boolean; updateReadme?: boolean; history: boolean;
+  browser?: boolean; updateReadme?: boolean; history: boolean; tune?: string | true; tuning?: string;
 }
 
 const program = new Command('bench')
@@ -37,10 +38,14 @@ const program = new Command('bench')
   .option('--browser', 'in headless Chromium instead of Node')
   .option('--update-readme', 'write the tables into bench/README.md and README.md')
   .option('--no-history', `do not keep the result in ${HISTORY}/`)
+  .option('--tune [file]', 'search the constants of kernels on this adapter, in under two minutes, and write what beats the defaults (default: tuning.json)')
+  .addOption(tuningOption())
   .exitOverride();
 
 /** Everything that can be wrong with a command line is found out before any work is done. */
 async function bench(names: string[], flags: Flags): Promise<number> {
+  if (flags.browser && (flags.tune || flags.tuning)) throw new UsageError('--tune and --tuning are for Node: leave --browser out');
+  if (flags.tune) return (await import('./tune-node.ts')).tuneToFile(flags.tune === true ? 'tuning.json' : flags.tune, stopOnSignal());
   const cases = chooseCases(allCases(), names, flags.full || flags.list || false);
   if (flags.list) {
     for (const item of cases) process.stdout.write(`${item.group}  ${item.kernel}${item.variant ? ` (${item.variant})` : ''}: ${item.shape}${item.long ? '  (--full)' : ''}\n`);
@@ -76,7 +81,7 @@ function exitCode({ rows, interrupted }: BenchResult): number {
 }
 
 async function benchHere(cases: readonly Case[], names: string[], flags: Flags): Promise<BenchResult> {
-  const gpu = await openGpu();
+  const gpu = await openDevice(flags.tuning);
   setMiniFolder(join(packageRoot(), 'models', 'ioi-mini'));
   const { peers, missing } = flags.peers ? await loadPeers(gpu, flags.peers === true ? undefined : flags.peers) : { peers: [], missing: [] };
   const signal = stopOnSignal();
@@ -117,7 +122,7 @@ function stopOnSignal(): AbortSignal {
 }
 
 /** The peers are packages of their own, which need not be installed. */
-async function loadPeers(gpu: Awaited<ReturnType<typeof openGpu>>, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> {
+async function loadPeers(gpu: Gpu, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> {
   // Built beside this file, and named at run time, so that a page's bundle does not take them along.
   const built = new URL('./bench-peers.js', import.meta.url).href;
   const { openPeers } = (await import(built)) as { openPeers(gpu: unknown, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> };
