@@ -92,7 +92,7 @@ test('settings out of range are refused by name', () => {
     const [name] = Object.keys(bad);
     assert.throws(() => checkSettings(bad), (e: unknown) => e instanceof UsageError && e.message.includes(name!));
   }
-  assert.equal(checkSettings({}), trainDefaults);
+  assert.equal(checkSettings({}), { ...trainDefaults, path: 'dense' });
 });
 
 test('jobs are checked against each other', () => {
