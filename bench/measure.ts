@@ -1,5 +1,5 @@
 /** One case to one row: checked first, then timed; other ways and other engines after it, in turns with ours. */
-import { GpuOutOfMemoryError, LimitError } from '../src/errors.ts';
+import { DeviceLostError, GpuOutOfMemoryError, LimitError } from '../src/errors.ts';
 import type { Ceilings, Gpu } from '../src/gpu/index.ts';
 import { TOLERANCE, type Case, type Prepared } from './cases/case.ts';
 import type { Peer } from './peers/peer.ts';
@@ -62,32 +62,39 @@ export async function measure(gpu: Gpu, item: Case, ceilings: Highest, settings:
     settings.onStep?.('checking');
     const error = await prepared.error(await prepared.read());
     row.error = Number.isFinite(error) ? error : null;
-    if (!(error <= row.tolerance)) {
-      row.wrong = `relative error ${error.toExponential(1)}, at most ${row.tolerance.toExponential(0)}`;
-      return row;
-    }
-    settings.onStep?.('timing');
-    Object.assign(row, prepared.time ? await byItself(prepared.time, settings) : await onDevice(gpu, prepared, settings));
-    Object.assign(row, rates(row, ceilings));
-    if (prepared.figures) row.figures = await prepared.figures(row.ms!);
-    for (const [name, run] of Object.entries(prepared.against ?? {})) {
-      settings.onStep?.(`against ${name}`);
-      row.against[name] = await versusOwn(gpu, prepared, run, settings);
-    }
-    for (const peer of item.peerWork ? settings.peers ?? [] : []) {
-      settings.onStep?.(`beside ${peer.name}`);
-      row.peers[peer.name] = await versusPeer(gpu, item, prepared, peer, settings);
-    }
+    if (error <= row.tolerance) await timeRow(gpu, item, prepared, row, ceilings, settings);
+    else row.wrong = `relative error ${error.toExponential(1)}, at most ${row.tolerance.toExponential(0)}`;
   } catch (error) {
+    if (error instanceof DeviceLostError) throw error;
     if (error instanceof LimitError || error instanceof GpuOutOfMemoryError) row.skipped ??= reason(error);
     else row.wrong = reason(error);
     // What follows from a failure is no measurement.
     Object.assign(row, { ms: null, spread: null, least: null, most: null, samples: 0, ...rates({ ...row, ms: null }, ceilings) });
-  } finally {
+  }
+  try {
     prepared?.dispose();
     await gpu.trim();
+  } catch (error) {
+    if (error instanceof DeviceLostError) throw error;
+    row.wrong ??= reason(error);
   }
   return row;
+}
+
+/** Fills in everything that only a right result has. */
+async function timeRow(gpu: Gpu, item: Case, prepared: Prepared, row: Row, ceilings: Highest, settings: MeasureSettings): Promise<void> {
+  settings.onStep?.('timing');
+  Object.assign(row, prepared.time ? await byItself(prepared.time, settings) : await onDevice(gpu, prepared, settings));
+  Object.assign(row, rates(row, ceilings));
+  if (prepared.figures) row.figures = await prepared.figures(row.ms!);
+  for (const [name, run] of Object.entries(prepared.against ?? {})) {
+    settings.onStep?.(`against ${name}`);
+    row.against[name] = await versusOwn(gpu, prepared, run, settings);
+  }
+  for (const peer of item.peerWork ? settings.peers ?? [] : []) {
+    settings.onStep?.(`beside ${peer.name}`);
+    row.peers[peer.name] = await versusPeer(gpu, item, prepared, peer, settings);
+  }
 }
 
 type Timing = Summary & Pick<Row, 'hostMs' | 'source'>;

@@ -72,6 +72,17 @@ function figures(ours: Summary, theirs: Summary): Pick<Versus, 'ms' | 'spread' |
 
 /** A peer at a case: its result checked, then timed in turns with ours. Whatever goes wrong with it is named in the outcome; nothing is thrown. */
 export async function versusPeer(gpu: Gpu, item: Case, prepared: Prepared, peer: Peer, settings: VersusSettings): Promise<Versus> {
+  const outcome = await comparePeer(gpu, item, prepared, peer, settings);
+  try {
+    // A peer may share our device, and what it got refused there would be reported as a fault of the next row.
+    await gpu.idle();
+  } catch (error) {
+    return outcome.skipped ? outcome : { ...NOTHING, skipped: reason(error) };
+  }
+  return outcome;
+}
+
+async function comparePeer(gpu: Gpu, item: Case, prepared: Prepared, peer: Peer, settings: VersusSettings): Promise<Versus> {
   let run: PeerRun | null = null;
   try {
     const work = await item.peerWork!(gpu);
