@@ -74,18 +74,13 @@ fn four(sum: vec4f, q: vec4f, kx: vec4f, ky: vec4f, kz: vec4f, kw: vec4f) -> vec
   return fma(vec4f(q.w), kw, fma(vec4f(q.z), kz, fma(vec4f(q.y), ky, fma(vec4f(q.x), kx, sum))));
 }
 
-// What an earlier dispatch left of a query.
-fn before(at: u32, query: u32, lane: u32) -> Softmax {
-  let kept = state[min(at, at - query + params.queries - 1u)];
-  return Softmax(kept.x, select(0.0, kept.y, lane == 0u));
-}
-fn earlier(at: u32, query: u32, lane: u32, part: u32) -> vec4f {
-  if (part >= VECTORS || query >= params.queries || lane + part * SUBGROUP >= params.width / 4u) { return vec4f(); }
+// This lane's columns, the part-th time, of what an earlier dispatch left in z.
+fn earlier(at: u32, lane: u32, part: u32) -> vec4f {
+  if (part >= VECTORS || lane + part * SUBGROUP >= params.width / 4u) { return vec4f(); }
   return z[at + part * SUBGROUP];
 }
 
-fn store(query: u32, mine: u32, at: u32, lane: u32, top: f32, total: f32, a: vec4f, b: vec4f, c: vec4f, d: vec4f) {
-  if (query >= params.queries) { return; }
+fn store(mine: u32, at: u32, lane: u32, top: f32, total: f32, a: vec4f, b: vec4f, c: vec4f, d: vec4f) {
   var factor = 1.0;
   if (params.end == 1u) { factor = 1.0 / total; } else if (lane == 0u) { state[mine] = vec2f(top, total); }
   let width = params.width / 4u;
@@ -145,23 +140,37 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var c8 = vec4f(); var c9 = vec4f(); var c10 = vec4f(); var c11 = vec4f(); var c12 = vec4f(); var c13 = vec4f(); var c14 = vec4f(); var c15 = vec4f();
   var d0 = vec4f(); var d1 = vec4f(); var d2 = vec4f(); var d3 = vec4f(); var d4 = vec4f(); var d5 = vec4f(); var d6 = vec4f(); var d7 = vec4f();
   var d8 = vec4f(); var d9 = vec4f(); var d10 = vec4f(); var d11 = vec4f(); var d12 = vec4f(); var d13 = vec4f(); var d14 = vec4f(); var d15 = vec4f();
+  // One body for all queries here and at the end: a copy for each would take far longer to compile.
+  let own = min(ROWS, params.queries - first);
   if (params.begin == 0u) {
-    w0 = before(mine + 0u, first + 0u, lane); a0 = earlier(out + 0u * model, first + 0u, lane, 0u); b0 = earlier(out + 0u * model, first + 0u, lane, 1u); c0 = earlier(out + 0u * model, first + 0u, lane, 2u); d0 = earlier(out + 0u * model, first + 0u, lane, 3u);
-    if (ROWS > 1u) { w1 = before(mine + 1u, first + 1u, lane); a1 = earlier(out + 1u * model, first + 1u, lane, 0u); b1 = earlier(out + 1u * model, first + 1u, lane, 1u); c1 = earlier(out + 1u * model, first + 1u, lane, 2u); d1 = earlier(out + 1u * model, first + 1u, lane, 3u); }
-    if (ROWS > 2u) { w2 = before(mine + 2u, first + 2u, lane); a2 = earlier(out + 2u * model, first + 2u, lane, 0u); b2 = earlier(out + 2u * model, first + 2u, lane, 1u); c2 = earlier(out + 2u * model, first + 2u, lane, 2u); d2 = earlier(out + 2u * model, first + 2u, lane, 3u); }
-    if (ROWS > 3u) { w3 = before(mine + 3u, first + 3u, lane); a3 = earlier(out + 3u * model, first + 3u, lane, 0u); b3 = earlier(out + 3u * model, first + 3u, lane, 1u); c3 = earlier(out + 3u * model, first + 3u, lane, 2u); d3 = earlier(out + 3u * model, first + 3u, lane, 3u); }
-    if (ROWS > 4u) { w4 = before(mine + 4u, first + 4u, lane); a4 = earlier(out + 4u * model, first + 4u, lane, 0u); b4 = earlier(out + 4u * model, first + 4u, lane, 1u); c4 = earlier(out + 4u * model, first + 4u, lane, 2u); d4 = earlier(out + 4u * model, first + 4u, lane, 3u); }
-    if (ROWS > 5u) { w5 = before(mine + 5u, first + 5u, lane); a5 = earlier(out + 5u * model, first + 5u, lane, 0u); b5 = earlier(out + 5u * model, first + 5u, lane, 1u); c5 = earlier(out + 5u * model, first + 5u, lane, 2u); d5 = earlier(out + 5u * model, first + 5u, lane, 3u); }
-    if (ROWS > 6u) { w6 = before(mine + 6u, first + 6u, lane); a6 = earlier(out + 6u * model, first + 6u, lane, 0u); b6 = earlier(out + 6u * model, first + 6u, lane, 1u); c6 = earlier(out + 6u * model, first + 6u, lane, 2u); d6 = earlier(out + 6u * model, first + 6u, lane, 3u); }
-    if (ROWS > 7u) { w7 = before(mine + 7u, first + 7u, lane); a7 = earlier(out + 7u * model, first + 7u, lane, 0u); b7 = earlier(out + 7u * model, first + 7u, lane, 1u); c7 = earlier(out + 7u * model, first + 7u, lane, 2u); d7 = earlier(out + 7u * model, first + 7u, lane, 3u); }
-    if (ROWS > 8u) { w8 = before(mine + 8u, first + 8u, lane); a8 = earlier(out + 8u * model, first + 8u, lane, 0u); b8 = earlier(out + 8u * model, first + 8u, lane, 1u); c8 = earlier(out + 8u * model, first + 8u, lane, 2u); d8 = earlier(out + 8u * model, first + 8u, lane, 3u); }
-    if (ROWS > 9u) { w9 = before(mine + 9u, first + 9u, lane); a9 = earlier(out + 9u * model, first + 9u, lane, 0u); b9 = earlier(out + 9u * model, first + 9u, lane, 1u); c9 = earlier(out + 9u * model, first + 9u, lane, 2u); d9 = earlier(out + 9u * model, first + 9u, lane, 3u); }
-    if (ROWS > 10u) { w10 = before(mine + 10u, first + 10u, lane); a10 = earlier(out + 10u * model, first + 10u, lane, 0u); b10 = earlier(out + 10u * model, first + 10u, lane, 1u); c10 = earlier(out + 10u * model, first + 10u, lane, 2u); d10 = earlier(out + 10u * model, first + 10u, lane, 3u); }
-    if (ROWS > 11u) { w11 = before(mine + 11u, first + 11u, lane); a11 = earlier(out + 11u * model, first + 11u, lane, 0u); b11 = earlier(out + 11u * model, first + 11u, lane, 1u); c11 = earlier(out + 11u * model, first + 11u, lane, 2u); d11 = earlier(out + 11u * model, first + 11u, lane, 3u); }
-    if (ROWS > 12u) { w12 = before(mine + 12u, first + 12u, lane); a12 = earlier(out + 12u * model, first + 12u, lane, 0u); b12 = earlier(out + 12u * model, first + 12u, lane, 1u); c12 = earlier(out + 12u * model, first + 12u, lane, 2u); d12 = earlier(out + 12u * model, first + 12u, lane, 3u); }
-    if (ROWS > 13u) { w13 = before(mine + 13u, first + 13u, lane); a13 = earlier(out + 13u * model, first + 13u, lane, 0u); b13 = earlier(out + 13u * model, first + 13u, lane, 1u); c13 = earlier(out + 13u * model, first + 13u, lane, 2u); d13 = earlier(out + 13u * model, first + 13u, lane, 3u); }
-    if (ROWS > 14u) { w14 = before(mine + 14u, first + 14u, lane); a14 = earlier(out + 14u * model, first + 14u, lane, 0u); b14 = earlier(out + 14u * model, first + 14u, lane, 1u); c14 = earlier(out + 14u * model, first + 14u, lane, 2u); d14 = earlier(out + 14u * model, first + 14u, lane, 3u); }
-    if (ROWS > 15u) { w15 = before(mine + 15u, first + 15u, lane); a15 = earlier(out + 15u * model, first + 15u, lane, 0u); b15 = earlier(out + 15u * model, first + 15u, lane, 1u); c15 = earlier(out + 15u * model, first + 15u, lane, 2u); d15 = earlier(out + 15u * model, first + 15u, lane, 3u); }
+    for (var i = 0u; i < own; i++) {
+      let kept = state[mine + i];
+      let w = Softmax(kept.x, select(0.0, kept.y, lane == 0u));
+      let place = out + i * model;
+      let a = earlier(place, lane, 0u);
+      let b = earlier(place, lane, 1u);
+      let c = earlier(place, lane, 2u);
+      let d = earlier(place, lane, 3u);
+      switch i {
+        case 0u: { w0 = w; a0 = a; b0 = b; c0 = c; d0 = d; }
+        case 1u: { w1 = w; a1 = a; b1 = b; c1 = c; d1 = d; }
+        case 2u: { w2 = w; a2 = a; b2 = b; c2 = c; d2 = d; }
+        case 3u: { w3 = w; a3 = a; b3 = b; c3 = c; d3 = d; }
+        case 4u: { w4 = w; a4 = a; b4 = b; c4 = c; d4 = d; }
+        case 5u: { w5 = w; a5 = a; b5 = b; c5 = c; d5 = d; }
+        case 6u: { w6 = w; a6 = a; b6 = b; c6 = c; d6 = d; }
+        case 7u: { w7 = w; a7 = a; b7 = b; c7 = c; d7 = d; }
+        case 8u: { w8 = w; a8 = a; b8 = b; c8 = c; d8 = d; }
+        case 9u: { w9 = w; a9 = a; b9 = b; c9 = c; d9 = d; }
+        case 10u: { w10 = w; a10 = a; b10 = b; c10 = c; d10 = d; }
+        case 11u: { w11 = w; a11 = a; b11 = b; c11 = c; d11 = d; }
+        case 12u: { w12 = w; a12 = a; b12 = b; c12 = c; d12 = d; }
+        case 13u: { w13 = w; a13 = a; b13 = b; c13 = c; d13 = d; }
+        case 14u: { w14 = w; a14 = a; b14 = b; c14 = c; d14 = d; }
+        case 15u: { w15 = w; a15 = a; b15 = b; c15 = c; d15 = d; }
+        default: {}
+      }
+    }
   }
 
   for (var j = 0u; j < end; j += BLOCK) {
@@ -200,22 +209,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
       if (ROWS > 14u) { let q = subgroupBroadcast(x[14u / SUBGROUP], 14u % SUBGROUP); s14 = four(s14, q, kx, ky, kz, kw); }
       if (ROWS > 15u) { let q = subgroupBroadcast(x[15u / SUBGROUP], 15u % SUBGROUP); s15 = four(s15, q, kx, ky, kz, kw); }
     }
-    { let keep = weigh(&w0, &s0, key, seen + 0u * more); a0 *= keep; b0 *= keep; c0 *= keep; d0 *= keep; }
-    if (ROWS > 1u) { let keep = weigh(&w1, &s1, key, seen + 1u * more); a1 *= keep; b1 *= keep; c1 *= keep; d1 *= keep; }
-    if (ROWS > 2u) { let keep = weigh(&w2, &s2, key, seen + 2u * more); a2 *= keep; b2 *= keep; c2 *= keep; d2 *= keep; }
-    if (ROWS > 3u) { let keep = weigh(&w3, &s3, key, seen + 3u * more); a3 *= keep; b3 *= keep; c3 *= keep; d3 *= keep; }
-    if (ROWS > 4u) { let keep = weigh(&w4, &s4, key, seen + 4u * more); a4 *= keep; b4 *= keep; c4 *= keep; d4 *= keep; }
-    if (ROWS > 5u) { let keep = weigh(&w5, &s5, key, seen + 5u * more); a5 *= keep; b5 *= keep; c5 *= keep; d5 *= keep; }
-    if (ROWS > 6u) { let keep = weigh(&w6, &s6, key, seen + 6u * more); a6 *= keep; b6 *= keep; c6 *= keep; d6 *= keep; }
-    if (ROWS > 7u) { let keep = weigh(&w7, &s7, key, seen + 7u * more); a7 *= keep; b7 *= keep; c7 *= keep; d7 *= keep; }
-    if (ROWS > 8u) { let keep = weigh(&w8, &s8, key, seen + 8u * more); a8 *= keep; b8 *= keep; c8 *= keep; d8 *= keep; }
-    if (ROWS > 9u) { let keep = weigh(&w9, &s9, key, seen + 9u * more); a9 *= keep; b9 *= keep; c9 *= keep; d9 *= keep; }
-    if (ROWS > 10u) { let keep = weigh(&w10, &s10, key, seen + 10u * more); a10 *= keep; b10 *= keep; c10 *= keep; d10 *= keep; }
-    if (ROWS > 11u) { let keep = weigh(&w11, &s11, key, seen + 11u * more); a11 *= keep; b11 *= keep; c11 *= keep; d11 *= keep; }
-    if (ROWS > 12u) { let keep = weigh(&w12, &s12, key, seen + 12u * more); a12 *= keep; b12 *= keep; c12 *= keep; d12 *= keep; }
-    if (ROWS > 13u) { let keep = weigh(&w13, &s13, key, seen + 13u * more); a13 *= keep; b13 *= keep; c13 *= keep; d13 *= keep; }
-    if (ROWS > 14u) { let keep = weigh(&w14, &s14, key, seen + 14u * more); a14 *= keep; b14 *= keep; c14 *= keep; d14 *= keep; }
-    if (ROWS > 15u) { let keep = weigh(&w15, &s15, key, seen + 15u * more); a15 *= keep; b15 *= keep; c15 *= keep; d15 *= keep; }
+    { let keep = weigh(&w0, &s0, key, seen + 0u * more); a0 *= keep; if (VECTORS > 1u) { b0 *= keep; } if (VECTORS > 2u) { c0 *= keep; } if (VECTORS > 3u) { d0 *= keep; } }
+    if (ROWS > 1u) { let keep = weigh(&w1, &s1, key, seen + 1u * more); a1 *= keep; if (VECTORS > 1u) { b1 *= keep; } if (VECTORS > 2u) { c1 *= keep; } if (VECTORS > 3u) { d1 *= keep; } }
+    if (ROWS > 2u) { let keep = weigh(&w2, &s2, key, seen + 2u * more); a2 *= keep; if (VECTORS > 1u) { b2 *= keep; } if (VECTORS > 2u) { c2 *= keep; } if (VECTORS > 3u) { d2 *= keep; } }
+    if (ROWS > 3u) { let keep = weigh(&w3, &s3, key, seen + 3u * more); a3 *= keep; if (VECTORS > 1u) { b3 *= keep; } if (VECTORS > 2u) { c3 *= keep; } if (VECTORS > 3u) { d3 *= keep; } }
+    if (ROWS > 4u) { let keep = weigh(&w4, &s4, key, seen + 4u * more); a4 *= keep; if (VECTORS > 1u) { b4 *= keep; } if (VECTORS > 2u) { c4 *= keep; } if (VECTORS > 3u) { d4 *= keep; } }
+    if (ROWS > 5u) { let keep = weigh(&w5, &s5, key, seen + 5u * more); a5 *= keep; if (VECTORS > 1u) { b5 *= keep; } if (VECTORS > 2u) { c5 *= keep; } if (VECTORS > 3u) { d5 *= keep; } }
+    if (ROWS > 6u) { let keep = weigh(&w6, &s6, key, seen + 6u * more); a6 *= keep; if (VECTORS > 1u) { b6 *= keep; } if (VECTORS > 2u) { c6 *= keep; } if (VECTORS > 3u) { d6 *= keep; } }
+    if (ROWS > 7u) { let keep = weigh(&w7, &s7, key, seen + 7u * more); a7 *= keep; if (VECTORS > 1u) { b7 *= keep; } if (VECTORS > 2u) { c7 *= keep; } if (VECTORS > 3u) { d7 *= keep; } }
+    if (ROWS > 8u) { let keep = weigh(&w8, &s8, key, seen + 8u * more); a8 *= keep; if (VECTORS > 1u) { b8 *= keep; } if (VECTORS > 2u) { c8 *= keep; } if (VECTORS > 3u) { d8 *= keep; } }
+    if (ROWS > 9u) { let keep = weigh(&w9, &s9, key, seen + 9u * more); a9 *= keep; if (VECTORS > 1u) { b9 *= keep; } if (VECTORS > 2u) { c9 *= keep; } if (VECTORS > 3u) { d9 *= keep; } }
+    if (ROWS > 10u) { let keep = weigh(&w10, &s10, key, seen + 10u * more); a10 *= keep; if (VECTORS > 1u) { b10 *= keep; } if (VECTORS > 2u) { c10 *= keep; } if (VECTORS > 3u) { d10 *= keep; } }
+    if (ROWS > 11u) { let keep = weigh(&w11, &s11, key, seen + 11u * more); a11 *= keep; if (VECTORS > 1u) { b11 *= keep; } if (VECTORS > 2u) { c11 *= keep; } if (VECTORS > 3u) { d11 *= keep; } }
+    if (ROWS > 12u) { let keep = weigh(&w12, &s12, key, seen + 12u * more); a12 *= keep; if (VECTORS > 1u) { b12 *= keep; } if (VECTORS > 2u) { c12 *= keep; } if (VECTORS > 3u) { d12 *= keep; } }
+    if (ROWS > 13u) { let keep = weigh(&w13, &s13, key, seen + 13u * more); a13 *= keep; if (VECTORS > 1u) { b13 *= keep; } if (VECTORS > 2u) { c13 *= keep; } if (VECTORS > 3u) { d13 *= keep; } }
+    if (ROWS > 14u) { let keep = weigh(&w14, &s14, key, seen + 14u * more); a14 *= keep; if (VECTORS > 1u) { b14 *= keep; } if (VECTORS > 2u) { c14 *= keep; } if (VECTORS > 3u) { d14 *= keep; } }
+    if (ROWS > 15u) { let keep = weigh(&w15, &s15, key, seen + 15u * more); a15 *= keep; if (VECTORS > 1u) { b15 *= keep; } if (VECTORS > 2u) { c15 *= keep; } if (VECTORS > 3u) { d15 *= keep; } }
     for (var source = 0u; source < SUBGROUP; source++) {
       let v = vec4u(kBase + model + lane) + min(vec4u(j + source * 4u) + vec4u(0u, 1u, 2u, 3u), vec4u(keys - 1u)) * (3u * model);
       {
@@ -226,22 +235,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if (VECTORS > 1u) { vb = kv[v.x + SUBGROUP]; }
         if (VECTORS > 2u) { vc = kv[v.x + 2u * SUBGROUP]; }
         if (VECTORS > 3u) { vd = kv[v.x + 3u * SUBGROUP]; }
-        { let p = vec4f(subgroupShuffle(s0.x, source)); a0 = fma(p, va, a0); b0 = fma(p, vb, b0); c0 = fma(p, vc, c0); d0 = fma(p, vd, d0); }
-        if (ROWS > 1u) { let p = vec4f(subgroupShuffle(s1.x, source)); a1 = fma(p, va, a1); b1 = fma(p, vb, b1); c1 = fma(p, vc, c1); d1 = fma(p, vd, d1); }
-        if (ROWS > 2u) { let p = vec4f(subgroupShuffle(s2.x, source)); a2 = fma(p, va, a2); b2 = fma(p, vb, b2); c2 = fma(p, vc, c2); d2 = fma(p, vd, d2); }
-        if (ROWS > 3u) { let p = vec4f(subgroupShuffle(s3.x, source)); a3 = fma(p, va, a3); b3 = fma(p, vb, b3); c3 = fma(p, vc, c3); d3 = fma(p, vd, d3); }
-        if (ROWS > 4u) { let p = vec4f(subgroupShuffle(s4.x, source)); a4 = fma(p, va, a4); b4 = fma(p, vb, b4); c4 = fma(p, vc, c4); d4 = fma(p, vd, d4); }
-        if (ROWS > 5u) { let p = vec4f(subgroupShuffle(s5.x, source)); a5 = fma(p, va, a5); b5 = fma(p, vb, b5); c5 = fma(p, vc, c5); d5 = fma(p, vd, d5); }
-        if (ROWS > 6u) { let p = vec4f(subgroupShuffle(s6.x, source)); a6 = fma(p, va, a6); b6 = fma(p, vb, b6); c6 = fma(p, vc, c6); d6 = fma(p, vd, d6); }
-        if (ROWS > 7u) { let p = vec4f(subgroupShuffle(s7.x, source)); a7 = fma(p, va, a7); b7 = fma(p, vb, b7); c7 = fma(p, vc, c7); d7 = fma(p, vd, d7); }
-        if (ROWS > 8u) { let p = vec4f(subgroupShuffle(s8.x, source)); a8 = fma(p, va, a8); b8 = fma(p, vb, b8); c8 = fma(p, vc, c8); d8 = fma(p, vd, d8); }
-        if (ROWS > 9u) { let p = vec4f(subgroupShuffle(s9.x, source)); a9 = fma(p, va, a9); b9 = fma(p, vb, b9); c9 = fma(p, vc, c9); d9 = fma(p, vd, d9); }
-        if (ROWS > 10u) { let p = vec4f(subgroupShuffle(s10.x, source)); a10 = fma(p, va, a10); b10 = fma(p, vb, b10); c10 = fma(p, vc, c10); d10 = fma(p, vd, d10); }
-        if (ROWS > 11u) { let p = vec4f(subgroupShuffle(s11.x, source)); a11 = fma(p, va, a11); b11 = fma(p, vb, b11); c11 = fma(p, vc, c11); d11 = fma(p, vd, d11); }
-        if (ROWS > 12u) { let p = vec4f(subgroupShuffle(s12.x, source)); a12 = fma(p, va, a12); b12 = fma(p, vb, b12); c12 = fma(p, vc, c12); d12 = fma(p, vd, d12); }
-        if (ROWS > 13u) { let p = vec4f(subgroupShuffle(s13.x, source)); a13 = fma(p, va, a13); b13 = fma(p, vb, b13); c13 = fma(p, vc, c13); d13 = fma(p, vd, d13); }
-        if (ROWS > 14u) { let p = vec4f(subgroupShuffle(s14.x, source)); a14 = fma(p, va, a14); b14 = fma(p, vb, b14); c14 = fma(p, vc, c14); d14 = fma(p, vd, d14); }
-        if (ROWS > 15u) { let p = vec4f(subgroupShuffle(s15.x, source)); a15 = fma(p, va, a15); b15 = fma(p, vb, b15); c15 = fma(p, vc, c15); d15 = fma(p, vd, d15); }
+        { let p = vec4f(subgroupShuffle(s0.x, source)); a0 = fma(p, va, a0); if (VECTORS > 1u) { b0 = fma(p, vb, b0); } if (VECTORS > 2u) { c0 = fma(p, vc, c0); } if (VECTORS > 3u) { d0 = fma(p, vd, d0); } }
+        if (ROWS > 1u) { let p = vec4f(subgroupShuffle(s1.x, source)); a1 = fma(p, va, a1); if (VECTORS > 1u) { b1 = fma(p, vb, b1); } if (VECTORS > 2u) { c1 = fma(p, vc, c1); } if (VECTORS > 3u) { d1 = fma(p, vd, d1); } }
+        if (ROWS > 2u) { let p = vec4f(subgroupShuffle(s2.x, source)); a2 = fma(p, va, a2); if (VECTORS > 1u) { b2 = fma(p, vb, b2); } if (VECTORS > 2u) { c2 = fma(p, vc, c2); } if (VECTORS > 3u) { d2 = fma(p, vd, d2); } }
+        if (ROWS > 3u) { let p = vec4f(subgroupShuffle(s3.x, source)); a3 = fma(p, va, a3); if (VECTORS > 1u) { b3 = fma(p, vb, b3); } if (VECTORS > 2u) { c3 = fma(p, vc, c3); } if (VECTORS > 3u) { d3 = fma(p, vd, d3); } }
+        if (ROWS > 4u) { let p = vec4f(subgroupShuffle(s4.x, source)); a4 = fma(p, va, a4); if (VECTORS > 1u) { b4 = fma(p, vb, b4); } if (VECTORS > 2u) { c4 = fma(p, vc, c4); } if (VECTORS > 3u) { d4 = fma(p, vd, d4); } }
+        if (ROWS > 5u) { let p = vec4f(subgroupShuffle(s5.x, source)); a5 = fma(p, va, a5); if (VECTORS > 1u) { b5 = fma(p, vb, b5); } if (VECTORS > 2u) { c5 = fma(p, vc, c5); } if (VECTORS > 3u) { d5 = fma(p, vd, d5); } }
+        if (ROWS > 6u) { let p = vec4f(subgroupShuffle(s6.x, source)); a6 = fma(p, va, a6); if (VECTORS > 1u) { b6 = fma(p, vb, b6); } if (VECTORS > 2u) { c6 = fma(p, vc, c6); } if (VECTORS > 3u) { d6 = fma(p, vd, d6); } }
+        if (ROWS > 7u) { let p = vec4f(subgroupShuffle(s7.x, source)); a7 = fma(p, va, a7); if (VECTORS > 1u) { b7 = fma(p, vb, b7); } if (VECTORS > 2u) { c7 = fma(p, vc, c7); } if (VECTORS > 3u) { d7 = fma(p, vd, d7); } }
+        if (ROWS > 8u) { let p = vec4f(subgroupShuffle(s8.x, source)); a8 = fma(p, va, a8); if (VECTORS > 1u) { b8 = fma(p, vb, b8); } if (VECTORS > 2u) { c8 = fma(p, vc, c8); } if (VECTORS > 3u) { d8 = fma(p, vd, d8); } }
+        if (ROWS > 9u) { let p = vec4f(subgroupShuffle(s9.x, source)); a9 = fma(p, va, a9); if (VECTORS > 1u) { b9 = fma(p, vb, b9); } if (VECTORS > 2u) { c9 = fma(p, vc, c9); } if (VECTORS > 3u) { d9 = fma(p, vd, d9); } }
+        if (ROWS > 10u) { let p = vec4f(subgroupShuffle(s10.x, source)); a10 = fma(p, va, a10); if (VECTORS > 1u) { b10 = fma(p, vb, b10); } if (VECTORS > 2u) { c10 = fma(p, vc, c10); } if (VECTORS > 3u) { d10 = fma(p, vd, d10); } }
+        if (ROWS > 11u) { let p = vec4f(subgroupShuffle(s11.x, source)); a11 = fma(p, va, a11); if (VECTORS > 1u) { b11 = fma(p, vb, b11); } if (VECTORS > 2u) { c11 = fma(p, vc, c11); } if (VECTORS > 3u) { d11 = fma(p, vd, d11); } }
+        if (ROWS > 12u) { let p = vec4f(subgroupShuffle(s12.x, source)); a12 = fma(p, va, a12); if (VECTORS > 1u) { b12 = fma(p, vb, b12); } if (VECTORS > 2u) { c12 = fma(p, vc, c12); } if (VECTORS > 3u) { d12 = fma(p, vd, d12); } }
+        if (ROWS > 13u) { let p = vec4f(subgroupShuffle(s13.x, source)); a13 = fma(p, va, a13); if (VECTORS > 1u) { b13 = fma(p, vb, b13); } if (VECTORS > 2u) { c13 = fma(p, vc, c13); } if (VECTORS > 3u) { d13 = fma(p, vd, d13); } }
+        if (ROWS > 14u) { let p = vec4f(subgroupShuffle(s14.x, source)); a14 = fma(p, va, a14); if (VECTORS > 1u) { b14 = fma(p, vb, b14); } if (VECTORS > 2u) { c14 = fma(p, vc, c14); } if (VECTORS > 3u) { d14 = fma(p, vd, d14); } }
+        if (ROWS > 15u) { let p = vec4f(subgroupShuffle(s15.x, source)); a15 = fma(p, va, a15); if (VECTORS > 1u) { b15 = fma(p, vb, b15); } if (VECTORS > 2u) { c15 = fma(p, vc, c15); } if (VECTORS > 3u) { d15 = fma(p, vd, d15); } }
       }
       {
         let va = kv[v.y];
@@ -251,22 +260,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if (VECTORS > 1u) { vb = kv[v.y + SUBGROUP]; }
         if (VECTORS > 2u) { vc = kv[v.y + 2u * SUBGROUP]; }
         if (VECTORS > 3u) { vd = kv[v.y + 3u * SUBGROUP]; }
-        { let p = vec4f(subgroupShuffle(s0.y, source)); a0 = fma(p, va, a0); b0 = fma(p, vb, b0); c0 = fma(p, vc, c0); d0 = fma(p, vd, d0); }
-        if (ROWS > 1u) { let p = vec4f(subgroupShuffle(s1.y, source)); a1 = fma(p, va, a1); b1 = fma(p, vb, b1); c1 = fma(p, vc, c1); d1 = fma(p, vd, d1); }
-        if (ROWS > 2u) { let p = vec4f(subgroupShuffle(s2.y, source)); a2 = fma(p, va, a2); b2 = fma(p, vb, b2); c2 = fma(p, vc, c2); d2 = fma(p, vd, d2); }
-        if (ROWS > 3u) { let p = vec4f(subgroupShuffle(s3.y, source)); a3 = fma(p, va, a3); b3 = fma(p, vb, b3); c3 = fma(p, vc, c3); d3 = fma(p, vd, d3); }
-        if (ROWS > 4u) { let p = vec4f(subgroupShuffle(s4.y, source)); a4 = fma(p, va, a4); b4 = fma(p, vb, b4); c4 = fma(p, vc, c4); d4 = fma(p, vd, d4); }
-        if (ROWS > 5u) { let p = vec4f(subgroupShuffle(s5.y, source)); a5 = fma(p, va, a5); b5 = fma(p, vb, b5); c5 = fma(p, vc, c5); d5 = fma(p, vd, d5); }
-        if (ROWS > 6u) { let p = vec4f(subgroupShuffle(s6.y, source)); a6 = fma(p, va, a6); b6 = fma(p, vb, b6); c6 = fma(p, vc, c6); d6 = fma(p, vd, d6); }
-        if (ROWS > 7u) { let p = vec4f(subgroupShuffle(s7.y, source)); a7 = fma(p, va, a7); b7 = fma(p, vb, b7); c7 = fma(p, vc, c7); d7 = fma(p, vd, d7); }
-        if (ROWS > 8u) { let p = vec4f(subgroupShuffle(s8.y, source)); a8 = fma(p, va, a8); b8 = fma(p, vb, b8); c8 = fma(p, vc, c8); d8 = fma(p, vd, d8); }
-        if (ROWS > 9u) { let p = vec4f(subgroupShuffle(s9.y, source)); a9 = fma(p, va, a9); b9 = fma(p, vb, b9); c9 = fma(p, vc, c9); d9 = fma(p, vd, d9); }
-        if (ROWS > 10u) { let p = vec4f(subgroupShuffle(s10.y, source)); a10 = fma(p, va, a10); b10 = fma(p, vb, b10); c10 = fma(p, vc, c10); d10 = fma(p, vd, d10); }
-        if (ROWS > 11u) { let p = vec4f(subgroupShuffle(s11.y, source)); a11 = fma(p, va, a11); b11 = fma(p, vb, b11); c11 = fma(p, vc, c11); d11 = fma(p, vd, d11); }
-        if (ROWS > 12u) { let p = vec4f(subgroupShuffle(s12.y, source)); a12 = fma(p, va, a12); b12 = fma(p, vb, b12); c12 = fma(p, vc, c12); d12 = fma(p, vd, d12); }
-        if (ROWS > 13u) { let p = vec4f(subgroupShuffle(s13.y, source)); a13 = fma(p, va, a13); b13 = fma(p, vb, b13); c13 = fma(p, vc, c13); d13 = fma(p, vd, d13); }
-        if (ROWS > 14u) { let p = vec4f(subgroupShuffle(s14.y, source)); a14 = fma(p, va, a14); b14 = fma(p, vb, b14); c14 = fma(p, vc, c14); d14 = fma(p, vd, d14); }
-        if (ROWS > 15u) { let p = vec4f(subgroupShuffle(s15.y, source)); a15 = fma(p, va, a15); b15 = fma(p, vb, b15); c15 = fma(p, vc, c15); d15 = fma(p, vd, d15); }
+        { let p = vec4f(subgroupShuffle(s0.y, source)); a0 = fma(p, va, a0); if (VECTORS > 1u) { b0 = fma(p, vb, b0); } if (VECTORS > 2u) { c0 = fma(p, vc, c0); } if (VECTORS > 3u) { d0 = fma(p, vd, d0); } }
+        if (ROWS > 1u) { let p = vec4f(subgroupShuffle(s1.y, source)); a1 = fma(p, va, a1); if (VECTORS > 1u) { b1 = fma(p, vb, b1); } if (VECTORS > 2u) { c1 = fma(p, vc, c1); } if (VECTORS > 3u) { d1 = fma(p, vd, d1); } }
+        if (ROWS > 2u) { let p = vec4f(subgroupShuffle(s2.y, source)); a2 = fma(p, va, a2); if (VECTORS > 1u) { b2 = fma(p, vb, b2); } if (VECTORS > 2u) { c2 = fma(p, vc, c2); } if (VECTORS > 3u) { d2 = fma(p, vd, d2); } }
+        if (ROWS > 3u) { let p = vec4f(subgroupShuffle(s3.y, source)); a3 = fma(p, va, a3); if (VECTORS > 1u) { b3 = fma(p, vb, b3); } if (VECTORS > 2u) { c3 = fma(p, vc, c3); } if (VECTORS > 3u) { d3 = fma(p, vd, d3); } }
+        if (ROWS > 4u) { let p = vec4f(subgroupShuffle(s4.y, source)); a4 = fma(p, va, a4); if (VECTORS > 1u) { b4 = fma(p, vb, b4); } if (VECTORS > 2u) { c4 = fma(p, vc, c4); } if (VECTORS > 3u) { d4 = fma(p, vd, d4); } }
+        if (ROWS > 5u) { let p = vec4f(subgroupShuffle(s5.y, source)); a5 = fma(p, va, a5); if (VECTORS > 1u) { b5 = fma(p, vb, b5); } if (VECTORS > 2u) { c5 = fma(p, vc, c5); } if (VECTORS > 3u) { d5 = fma(p, vd, d5); } }
+        if (ROWS > 6u) { let p = vec4f(subgroupShuffle(s6.y, source)); a6 = fma(p, va, a6); if (VECTORS > 1u) { b6 = fma(p, vb, b6); } if (VECTORS > 2u) { c6 = fma(p, vc, c6); } if (VECTORS > 3u) { d6 = fma(p, vd, d6); } }
+        if (ROWS > 7u) { let p = vec4f(subgroupShuffle(s7.y, source)); a7 = fma(p, va, a7); if (VECTORS > 1u) { b7 = fma(p, vb, b7); } if (VECTORS > 2u) { c7 = fma(p, vc, c7); } if (VECTORS > 3u) { d7 = fma(p, vd, d7); } }
+        if (ROWS > 8u) { let p = vec4f(subgroupShuffle(s8.y, source)); a8 = fma(p, va, a8); if (VECTORS > 1u) { b8 = fma(p, vb, b8); } if (VECTORS > 2u) { c8 = fma(p, vc, c8); } if (VECTORS > 3u) { d8 = fma(p, vd, d8); } }
+        if (ROWS > 9u) { let p = vec4f(subgroupShuffle(s9.y, source)); a9 = fma(p, va, a9); if (VECTORS > 1u) { b9 = fma(p, vb, b9); } if (VECTORS > 2u) { c9 = fma(p, vc, c9); } if (VECTORS > 3u) { d9 = fma(p, vd, d9); } }
+        if (ROWS > 10u) { let p = vec4f(subgroupShuffle(s10.y, source)); a10 = fma(p, va, a10); if (VECTORS > 1u) { b10 = fma(p, vb, b10); } if (VECTORS > 2u) { c10 = fma(p, vc, c10); } if (VECTORS > 3u) { d10 = fma(p, vd, d10); } }
+        if (ROWS > 11u) { let p = vec4f(subgroupShuffle(s11.y, source)); a11 = fma(p, va, a11); if (VECTORS > 1u) { b11 = fma(p, vb, b11); } if (VECTORS > 2u) { c11 = fma(p, vc, c11); } if (VECTORS > 3u) { d11 = fma(p, vd, d11); } }
+        if (ROWS > 12u) { let p = vec4f(subgroupShuffle(s12.y, source)); a12 = fma(p, va, a12); if (VECTORS > 1u) { b12 = fma(p, vb, b12); } if (VECTORS > 2u) { c12 = fma(p, vc, c12); } if (VECTORS > 3u) { d12 = fma(p, vd, d12); } }
+        if (ROWS > 13u) { let p = vec4f(subgroupShuffle(s13.y, source)); a13 = fma(p, va, a13); if (VECTORS > 1u) { b13 = fma(p, vb, b13); } if (VECTORS > 2u) { c13 = fma(p, vc, c13); } if (VECTORS > 3u) { d13 = fma(p, vd, d13); } }
+        if (ROWS > 14u) { let p = vec4f(subgroupShuffle(s14.y, source)); a14 = fma(p, va, a14); if (VECTORS > 1u) { b14 = fma(p, vb, b14); } if (VECTORS > 2u) { c14 = fma(p, vc, c14); } if (VECTORS > 3u) { d14 = fma(p, vd, d14); } }
+        if (ROWS > 15u) { let p = vec4f(subgroupShuffle(s15.y, source)); a15 = fma(p, va, a15); if (VECTORS > 1u) { b15 = fma(p, vb, b15); } if (VECTORS > 2u) { c15 = fma(p, vc, c15); } if (VECTORS > 3u) { d15 = fma(p, vd, d15); } }
       }
       {
         let va = kv[v.z];
@@ -276,22 +285,22 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if (VECTORS > 1u) { vb = kv[v.z + SUBGROUP]; }
         if (VECTORS > 2u) { vc = kv[v.z + 2u * SUBGROUP]; }
         if (VECTORS > 3u) { vd = kv[v.z + 3u * SUBGROUP]; }
-        { let p = vec4f(subgroupShuffle(s0.z, source)); a0 = fma(p, va, a0); b0 = fma(p, vb, b0); c0 = fma(p, vc, c0); d0 = fma(p, vd, d0); }
-        if (ROWS > 1u) { let p = vec4f(subgroupShuffle(s1.z, source)); a1 = fma(p, va, a1); b1 = fma(p, vb, b1); c1 = fma(p, vc, c1); d1 = fma(p, vd, d1); }
-        if (ROWS > 2u) { let p = vec4f(subgroupShuffle(s2.z, source)); a2 = fma(p, va, a2); b2 = fma(p, vb, b2); c2 = fma(p, vc, c2); d2 = fma(p, vd, d2); }
-        if (ROWS > 3u) { let p = vec4f(subgroupShuffle(s3.z, source)); a3 = fma(p, va, a3); b3 = fma(p, vb, b3); c3 = fma(p, vc, c3); d3 = fma(p, vd, d3); }
-        if (ROWS > 4u) { let p = vec4f(subgroupShuffle(s4.z, source)); a4 = fma(p, va, a4); b4 = fma(p, vb, b4); c4 = fma(p, vc, c4); d4 = fma(p, vd, d4); }
-        if (ROWS > 5u) { let p = vec4f(subgroupShuffle(s5.z, source)); a5 = fma(p, va, a5); b5 = fma(p, vb, b5); c5 = fma(p, vc, c5); d5 = fma(p, vd, d5); }
-        if (ROWS > 6u) { let p = vec4f(subgroupShuffle(s6.z, source)); a6 = fma(p, va, a6); b6 = fma(p, vb, b6); c6 = fma(p, vc, c6); d6 = fma(p, vd, d6); }
-        if (ROWS > 7u) { let p = vec4f(subgroupShuffle(s7.z, source)); a7 = fma(p, va, a7); b7 = fma(p, vb, b7); c7 = fma(p, vc, c7); d7 = fma(p, vd, d7); }
-        if (ROWS > 8u) { let p = vec4f(subgroupShuffle(s8.z, source)); a8 = fma(p, va, a8); b8 = fma(p, vb, b8); c8 = fma(p, vc, c8); d8 = fma(p, vd, d8); }
-        if (ROWS > 9u) { let p = vec4f(subgroupShuffle(s9.z, source)); a9 = fma(p, va, a9); b9 = fma(p, vb, b9); c9 = fma(p, vc, c9); d9 = fma(p, vd, d9); }
-        if (ROWS > 10u) { let p = vec4f(subgroupShuffle(s10.z, source)); a10 = fma(p, va, a10); b10 = fma(p, vb, b10); c10 = fma(p, vc, c10); d10 = fma(p, vd, d10); }
-        if (ROWS > 11u) { let p = vec4f(subgroupShuffle(s11.z, source)); a11 = fma(p, va, a11); b11 = fma(p, vb, b11); c11 = fma(p, vc, c11); d11 = fma(p, vd, d11); }
-        if (ROWS > 12u) { let p = vec4f(subgroupShuffle(s12.z, source)); a12 = fma(p, va, a12); b12 = fma(p, vb, b12); c12 = fma(p, vc, c12); d12 = fma(p, vd, d12); }
-        if (ROWS > 13u) { let p = vec4f(subgroupShuffle(s13.z, source)); a13 = fma(p, va, a13); b13 = fma(p, vb, b13); c13 = fma(p, vc, c13); d13 = fma(p, vd, d13); }
-        if (ROWS > 14u) { let p = vec4f(subgroupShuffle(s14.z, source)); a14 = fma(p, va, a14); b14 = fma(p, vb, b14); c14 = fma(p, vc, c14); d14 = fma(p, vd, d14); }
-        if (ROWS > 15u) { let p = vec4f(subgroupShuffle(s15.z, source)); a15 = fma(p, va, a15); b15 = fma(p, vb, b15); c15 = fma(p, vc, c15); d15 = fma(p, vd, d15); }
+        { let p = vec4f(subgroupShuffle(s0.z, source)); a0 = fma(p, va, a0); if (VECTORS > 1u) { b0 = fma(p, vb, b0); } if (VECTORS > 2u) { c0 = fma(p, vc, c0); } if (VECTORS > 3u) { d0 = fma(p, vd, d0); } }
+        if (ROWS > 1u) { let p = vec4f(subgroupShuffle(s1.z, source)); a1 = fma(p, va, a1); if (VECTORS > 1u) { b1 = fma(p, vb, b1); } if (VECTORS > 2u) { c1 = fma(p, vc, c1); } if (VECTORS > 3u) { d1 = fma(p, vd, d1); } }
+        if (ROWS > 2u) { let p = vec4f(subgroupShuffle(s2.z, source)); a2 = fma(p, va, a2); if (VECTORS > 1u) { b2 = fma(p, vb, b2); } if (VECTORS > 2u) { c2 = fma(p, vc, c2); } if (VECTORS > 3u) { d2 = fma(p, vd, d2); } }
+        if (ROWS > 3u) { let p = vec4f(subgroupShuffle(s3.z, source)); a3 = fma(p, va, a3); if (VECTORS > 1u) { b3 = fma(p, vb, b3); } if (VECTORS > 2u) { c3 = fma(p, vc, c3); } if (VECTORS > 3u) { d3 = fma(p, vd, d3); } }
+        if (ROWS > 4u) { let p = vec4f(subgroupShuffle(s4.z, source)); a4 = fma(p, va, a4); if (VECTORS > 1u) { b4 = fma(p, vb, b4); } if (VECTORS > 2u) { c4 = fma(p, vc, c4); } if (VECTORS > 3u) { d4 = fma(p, vd, d4); } }
+        if (ROWS > 5u) { let p = vec4f(subgroupShuffle(s5.z, source)); a5 = fma(p, va, a5); if (VECTORS > 1u) { b5 = fma(p, vb, b5); } if (VECTORS > 2u) { c5 = fma(p, vc, c5); } if (VECTORS > 3u) { d5 = fma(p, vd, d5); } }
+        if (ROWS > 6u) { let p = vec4f(subgroupShuffle(s6.z, source)); a6 = fma(p, va, a6); if (VECTORS > 1u) { b6 = fma(p, vb, b6); } if (VECTORS > 2u) { c6 = fma(p, vc, c6); } if (VECTORS > 3u) { d6 = fma(p, vd, d6); } }
+        if (ROWS > 7u) { let p = vec4f(subgroupShuffle(s7.z, source)); a7 = fma(p, va, a7); if (VECTORS > 1u) { b7 = fma(p, vb, b7); } if (VECTORS > 2u) { c7 = fma(p, vc, c7); } if (VECTORS > 3u) { d7 = fma(p, vd, d7); } }
+        if (ROWS > 8u) { let p = vec4f(subgroupShuffle(s8.z, source)); a8 = fma(p, va, a8); if (VECTORS > 1u) { b8 = fma(p, vb, b8); } if (VECTORS > 2u) { c8 = fma(p, vc, c8); } if (VECTORS > 3u) { d8 = fma(p, vd, d8); } }
+        if (ROWS > 9u) { let p = vec4f(subgroupShuffle(s9.z, source)); a9 = fma(p, va, a9); if (VECTORS > 1u) { b9 = fma(p, vb, b9); } if (VECTORS > 2u) { c9 = fma(p, vc, c9); } if (VECTORS > 3u) { d9 = fma(p, vd, d9); } }
+        if (ROWS > 10u) { let p = vec4f(subgroupShuffle(s10.z, source)); a10 = fma(p, va, a10); if (VECTORS > 1u) { b10 = fma(p, vb, b10); } if (VECTORS > 2u) { c10 = fma(p, vc, c10); } if (VECTORS > 3u) { d10 = fma(p, vd, d10); } }
+        if (ROWS > 11u) { let p = vec4f(subgroupShuffle(s11.z, source)); a11 = fma(p, va, a11); if (VECTORS > 1u) { b11 = fma(p, vb, b11); } if (VECTORS > 2u) { c11 = fma(p, vc, c11); } if (VECTORS > 3u) { d11 = fma(p, vd, d11); } }
+        if (ROWS > 12u) { let p = vec4f(subgroupShuffle(s12.z, source)); a12 = fma(p, va, a12); if (VECTORS > 1u) { b12 = fma(p, vb, b12); } if (VECTORS > 2u) { c12 = fma(p, vc, c12); } if (VECTORS > 3u) { d12 = fma(p, vd, d12); } }
+        if (ROWS > 13u) { let p = vec4f(subgroupShuffle(s13.z, source)); a13 = fma(p, va, a13); if (VECTORS > 1u) { b13 = fma(p, vb, b13); } if (VECTORS > 2u) { c13 = fma(p, vc, c13); } if (VECTORS > 3u) { d13 = fma(p, vd, d13); } }
+        if (ROWS > 14u) { let p = vec4f(subgroupShuffle(s14.z, source)); a14 = fma(p, va, a14); if (VECTORS > 1u) { b14 = fma(p, vb, b14); } if (VECTORS > 2u) { c14 = fma(p, vc, c14); } if (VECTORS > 3u) { d14 = fma(p, vd, d14); } }
+        if (ROWS > 15u) { let p = vec4f(subgroupShuffle(s15.z, source)); a15 = fma(p, va, a15); if (VECTORS > 1u) { b15 = fma(p, vb, b15); } if (VECTORS > 2u) { c15 = fma(p, vc, c15); } if (VECTORS > 3u) { d15 = fma(p, vd, d15); } }
       }
       {
         let va = kv[v.w];
@@ -301,40 +310,51 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         if (VECTORS > 1u) { vb = kv[v.w + SUBGROUP]; }
         if (VECTORS > 2u) { vc = kv[v.w + 2u * SUBGROUP]; }
         if (VECTORS > 3u) { vd = kv[v.w + 3u * SUBGROUP]; }
-        { let p = vec4f(subgroupShuffle(s0.w, source)); a0 = fma(p, va, a0); b0 = fma(p, vb, b0); c0 = fma(p, vc, c0); d0 = fma(p, vd, d0); }
-        if (ROWS > 1u) { let p = vec4f(subgroupShuffle(s1.w, source)); a1 = fma(p, va, a1); b1 = fma(p, vb, b1); c1 = fma(p, vc, c1); d1 = fma(p, vd, d1); }
-        if (ROWS > 2u) { let p = vec4f(subgroupShuffle(s2.w, source)); a2 = fma(p, va, a2); b2 = fma(p, vb, b2); c2 = fma(p, vc, c2); d2 = fma(p, vd, d2); }
-        if (ROWS > 3u) { let p = vec4f(subgroupShuffle(s3.w, source)); a3 = fma(p, va, a3); b3 = fma(p, vb, b3); c3 = fma(p, vc, c3); d3 = fma(p, vd, d3); }
-        if (ROWS > 4u) { let p = vec4f(subgroupShuffle(s4.w, source)); a4 = fma(p, va, a4); b4 = fma(p, vb, b4); c4 = fma(p, vc, c4); d4 = fma(p, vd, d4); }
-        if (ROWS > 5u) { let p = vec4f(subgroupShuffle(s5.w, source)); a5 = fma(p, va, a5); b5 = fma(p, vb, b5); c5 = fma(p, vc, c5); d5 = fma(p, vd, d5); }
-        if (ROWS > 6u) { let p = vec4f(subgroupShuffle(s6.w, source)); a6 = fma(p, va, a6); b6 = fma(p, vb, b6); c6 = fma(p, vc, c6); d6 = fma(p, vd, d6); }
-        if (ROWS > 7u) { let p = vec4f(subgroupShuffle(s7.w, source)); a7 = fma(p, va, a7); b7 = fma(p, vb, b7); c7 = fma(p, vc, c7); d7 = fma(p, vd, d7); }
-        if (ROWS > 8u) { let p = vec4f(subgroupShuffle(s8.w, source)); a8 = fma(p, va, a8); b8 = fma(p, vb, b8); c8 = fma(p, vc, c8); d8 = fma(p, vd, d8); }
-        if (ROWS > 9u) { let p = vec4f(subgroupShuffle(s9.w, source)); a9 = fma(p, va, a9); b9 = fma(p, vb, b9); c9 = fma(p, vc, c9); d9 = fma(p, vd, d9); }
-        if (ROWS > 10u) { let p = vec4f(subgroupShuffle(s10.w, source)); a10 = fma(p, va, a10); b10 = fma(p, vb, b10); c10 = fma(p, vc, c10); d10 = fma(p, vd, d10); }
-        if (ROWS > 11u) { let p = vec4f(subgroupShuffle(s11.w, source)); a11 = fma(p, va, a11); b11 = fma(p, vb, b11); c11 = fma(p, vc, c11); d11 = fma(p, vd, d11); }
-        if (ROWS > 12u) { let p = vec4f(subgroupShuffle(s12.w, source)); a12 = fma(p, va, a12); b12 = fma(p, vb, b12); c12 = fma(p, vc, c12); d12 = fma(p, vd, d12); }
-        if (ROWS > 13u) { let p = vec4f(subgroupShuffle(s13.w, source)); a13 = fma(p, va, a13); b13 = fma(p, vb, b13); c13 = fma(p, vc, c13); d13 = fma(p, vd, d13); }
-        if (ROWS > 14u) { let p = vec4f(subgroupShuffle(s14.w, source)); a14 = fma(p, va, a14); b14 = fma(p, vb, b14); c14 = fma(p, vc, c14); d14 = fma(p, vd, d14); }
-        if (ROWS > 15u) { let p = vec4f(subgroupShuffle(s15.w, source)); a15 = fma(p, va, a15); b15 = fma(p, vb, b15); c15 = fma(p, vc, c15); d15 = fma(p, vd, d15); }
+        { let p = vec4f(subgroupShuffle(s0.w, source)); a0 = fma(p, va, a0); if (VECTORS > 1u) { b0 = fma(p, vb, b0); } if (VECTORS > 2u) { c0 = fma(p, vc, c0); } if (VECTORS > 3u) { d0 = fma(p, vd, d0); } }
+        if (ROWS > 1u) { let p = vec4f(subgroupShuffle(s1.w, source)); a1 = fma(p, va, a1); if (VECTORS > 1u) { b1 = fma(p, vb, b1); } if (VECTORS > 2u) { c1 = fma(p, vc, c1); } if (VECTORS > 3u) { d1 = fma(p, vd, d1); } }
+        if (ROWS > 2u) { let p = vec4f(subgroupShuffle(s2.w, source)); a2 = fma(p, va, a2); if (VECTORS > 1u) { b2 = fma(p, vb, b2); } if (VECTORS > 2u) { c2 = fma(p, vc, c2); } if (VECTORS > 3u) { d2 = fma(p, vd, d2); } }
+        if (ROWS > 3u) { let p = vec4f(subgroupShuffle(s3.w, source)); a3 = fma(p, va, a3); if (VECTORS > 1u) { b3 = fma(p, vb, b3); } if (VECTORS > 2u) { c3 = fma(p, vc, c3); } if (VECTORS > 3u) { d3 = fma(p, vd, d3); } }
+        if (ROWS > 4u) { let p = vec4f(subgroupShuffle(s4.w, source)); a4 = fma(p, va, a4); if (VECTORS > 1u) { b4 = fma(p, vb, b4); } if (VECTORS > 2u) { c4 = fma(p, vc, c4); } if (VECTORS > 3u) { d4 = fma(p, vd, d4); } }
+        if (ROWS > 5u) { let p = vec4f(subgroupShuffle(s5.w, source)); a5 = fma(p, va, a5); if (VECTORS > 1u) { b5 = fma(p, vb, b5); } if (VECTORS > 2u) { c5 = fma(p, vc, c5); } if (VECTORS > 3u) { d5 = fma(p, vd, d5); } }
+        if (ROWS > 6u) { let p = vec4f(subgroupShuffle(s6.w, source)); a6 = fma(p, va, a6); if (VECTORS > 1u) { b6 = fma(p, vb, b6); } if (VECTORS > 2u) { c6 = fma(p, vc, c6); } if (VECTORS > 3u) { d6 = fma(p, vd, d6); } }
+        if (ROWS > 7u) { let p = vec4f(subgroupShuffle(s7.w, source)); a7 = fma(p, va, a7); if (VECTORS > 1u) { b7 = fma(p, vb, b7); } if (VECTORS > 2u) { c7 = fma(p, vc, c7); } if (VECTORS > 3u) { d7 = fma(p, vd, d7); } }
+        if (ROWS > 8u) { let p = vec4f(subgroupShuffle(s8.w, source)); a8 = fma(p, va, a8); if (VECTORS > 1u) { b8 = fma(p, vb, b8); } if (VECTORS > 2u) { c8 = fma(p, vc, c8); } if (VECTORS > 3u) { d8 = fma(p, vd, d8); } }
+        if (ROWS > 9u) { let p = vec4f(subgroupShuffle(s9.w, source)); a9 = fma(p, va, a9); if (VECTORS > 1u) { b9 = fma(p, vb, b9); } if (VECTORS > 2u) { c9 = fma(p, vc, c9); } if (VECTORS > 3u) { d9 = fma(p, vd, d9); } }
+        if (ROWS > 10u) { let p = vec4f(subgroupShuffle(s10.w, source)); a10 = fma(p, va, a10); if (VECTORS > 1u) { b10 = fma(p, vb, b10); } if (VECTORS > 2u) { c10 = fma(p, vc, c10); } if (VECTORS > 3u) { d10 = fma(p, vd, d10); } }
+        if (ROWS > 11u) { let p = vec4f(subgroupShuffle(s11.w, source)); a11 = fma(p, va, a11); if (VECTORS > 1u) { b11 = fma(p, vb, b11); } if (VECTORS > 2u) { c11 = fma(p, vc, c11); } if (VECTORS > 3u) { d11 = fma(p, vd, d11); } }
+        if (ROWS > 12u) { let p = vec4f(subgroupShuffle(s12.w, source)); a12 = fma(p, va, a12); if (VECTORS > 1u) { b12 = fma(p, vb, b12); } if (VECTORS > 2u) { c12 = fma(p, vc, c12); } if (VECTORS > 3u) { d12 = fma(p, vd, d12); } }
+        if (ROWS > 13u) { let p = vec4f(subgroupShuffle(s13.w, source)); a13 = fma(p, va, a13); if (VECTORS > 1u) { b13 = fma(p, vb, b13); } if (VECTORS > 2u) { c13 = fma(p, vc, c13); } if (VECTORS > 3u) { d13 = fma(p, vd, d13); } }
+        if (ROWS > 14u) { let p = vec4f(subgroupShuffle(s14.w, source)); a14 = fma(p, va, a14); if (VECTORS > 1u) { b14 = fma(p, vb, b14); } if (VECTORS > 2u) { c14 = fma(p, vc, c14); } if (VECTORS > 3u) { d14 = fma(p, vd, d14); } }
+        if (ROWS > 15u) { let p = vec4f(subgroupShuffle(s15.w, source)); a15 = fma(p, va, a15); if (VECTORS > 1u) { b15 = fma(p, vb, b15); } if (VECTORS > 2u) { c15 = fma(p, vc, c15); } if (VECTORS > 3u) { d15 = fma(p, vd, d15); } }
       }
     }
   }
 
-  { let t = over(w0.total); store(first + 0u, mine + 0u, out + 0u * model, lane, w0.top, t, a0, b0, c0, d0); }
-  if (ROWS > 1u) { let t = over(w1.total); store(first + 1u, mine + 1u, out + 1u * model, lane, w1.top, t, a1, b1, c1, d1); }
-  if (ROWS > 2u) { let t = over(w2.total); store(first + 2u, mine + 2u, out + 2u * model, lane, w2.top, t, a2, b2, c2, d2); }
-  if (ROWS > 3u) { let t = over(w3.total); store(first + 3u, mine + 3u, out + 3u * model, lane, w3.top, t, a3, b3, c3, d3); }
-  if (ROWS > 4u) { let t = over(w4.total); store(first + 4u, mine + 4u, out + 4u * model, lane, w4.top, t, a4, b4, c4, d4); }
-  if (ROWS > 5u) { let t = over(w5.total); store(first + 5u, mine + 5u, out + 5u * model, lane, w5.top, t, a5, b5, c5, d5); }
-  if (ROWS > 6u) { let t = over(w6.total); store(first + 6u, mine + 6u, out + 6u * model, lane, w6.top, t, a6, b6, c6, d6); }
-  if (ROWS > 7u) { let t = over(w7.total); store(first + 7u, mine + 7u, out + 7u * model, lane, w7.top, t, a7, b7, c7, d7); }
-  if (ROWS > 8u) { let t = over(w8.total); store(first + 8u, mine + 8u, out + 8u * model, lane, w8.top, t, a8, b8, c8, d8); }
-  if (ROWS > 9u) { let t = over(w9.total); store(first + 9u, mine + 9u, out + 9u * model, lane, w9.top, t, a9, b9, c9, d9); }
-  if (ROWS > 10u) { let t = over(w10.total); store(first + 10u, mine + 10u, out + 10u * model, lane, w10.top, t, a10, b10, c10, d10); }
-  if (ROWS > 11u) { let t = over(w11.total); store(first + 11u, mine + 11u, out + 11u * model, lane, w11.top, t, a11, b11, c11, d11); }
-  if (ROWS > 12u) { let t = over(w12.total); store(first + 12u, mine + 12u, out + 12u * model, lane, w12.top, t, a12, b12, c12, d12); }
-  if (ROWS > 13u) { let t = over(w13.total); store(first + 13u, mine + 13u, out + 13u * model, lane, w13.top, t, a13, b13, c13, d13); }
-  if (ROWS > 14u) { let t = over(w14.total); store(first + 14u, mine + 14u, out + 14u * model, lane, w14.top, t, a14, b14, c14, d14); }
-  if (ROWS > 15u) { let t = over(w15.total); store(first + 15u, mine + 15u, out + 15u * model, lane, w15.top, t, a15, b15, c15, d15); }
+  for (var i = 0u; i < own; i++) {
+    var w = w0;
+    var a = a0;
+    var b = b0;
+    var c = c0;
+    var d = d0;
+    switch i {
+      case 1u: { w = w1; a = a1; b = b1; c = c1; d = d1; }
+      case 2u: { w = w2; a = a2; b = b2; c = c2; d = d2; }
+      case 3u: { w = w3; a = a3; b = b3; c = c3; d = d3; }
+      case 4u: { w = w4; a = a4; b = b4; c = c4; d = d4; }
+      case 5u: { w = w5; a = a5; b = b5; c = c5; d = d5; }
+      case 6u: { w = w6; a = a6; b = b6; c = c6; d = d6; }
+      case 7u: { w = w7; a = a7; b = b7; c = c7; d = d7; }
+      case 8u: { w = w8; a = a8; b = b8; c = c8; d = d8; }
+      case 9u: { w = w9; a = a9; b = b9; c = c9; d = d9; }
+      case 10u: { w = w10; a = a10; b = b10; c = c10; d = d10; }
+      case 11u: { w = w11; a = a11; b = b11; c = c11; d = d11; }
+      case 12u: { w = w12; a = a12; b = b12; c = c12; d = d12; }
+      case 13u: { w = w13; a = a13; b = b13; c = c13; d = d13; }
+      case 14u: { w = w14; a = a14; b = b14; c = c14; d = d14; }
+      case 15u: { w = w15; a = a15; b = b15; c = c15; d = d15; }
+      default: {}
+    }
+    let total = over(w.total);
+    store(mine + i, out + i * model, lane, w.top, total, a, b, c, d);
+  }
 }
