@@ -14,7 +14,10 @@ export interface StepSizes { dictionaries: number; features: number; width: numb
 /** Dictionaries [first, first + count) of a batch. */
 export interface DictionaryWindow { first: number; count: number }
 
-/** From so many features on a trained vanilla dictionary's few active ones are quicker done alone; see bench/README.md. */
+/**
+ * From so many features on a trained vanilla dictionary's few active ones are quicker done alone. On lavapipe both paths take as long at
+ * about 70 active features of 512, 120 of 1,024, 250 of 2,048, 370 of 4,096 and beyond 1,000 of 24,576.
+ */
 const SPARSE_FEATURES = 1024;
 /** Buffers that live within a window stay about this small where that costs nothing: a batch of hundreds then needs little memory beside its weights. */
 const SCRATCH_BYTES = 64 * 2 ** 20;
