@@ -3,14 +3,15 @@ import { InvalidArgumentError, type Command } from 'commander';
 import { resultsText } from '../evaluation/index.ts';
 import { renderTable } from '../report/index.ts';
 import { parseCrossSection } from '../task/index.ts';
-import { tuningOption } from './device.ts';
+import type { WeightType } from '../model/index.ts';
+import { tuningOption, weightsOption } from './device.ts';
 import { evaluationDefaults as defaults, runEvaluation, stoppable } from './evaluation.ts';
 import { collect, list, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
   model: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
   dictionaries?: string[]; sae?: string[]; crossSection?: string[]; discover?: boolean; threshold: number; lexicon?: string;
-  lambda: number[]; features: number; epochs?: number; k: number[]; batch?: number; tuning?: string; json?: boolean;
+  lambda: number[]; features: number; epochs?: number; k: number[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
 }
 
 const EXAMPLES = `
@@ -42,6 +43,7 @@ export function register(program: Command): void {
     .option('--epochs <n>', 'training epochs of the SAEs', wholeNumber(1))
     .option('--k <list>', 'numbers of features that SAE edits may change', counts, [...defaults.ks])
     .option('--batch <n>', 'prompts in one patched run (default: what fits a modest amount of memory)', wholeNumber(1))
+    .addOption(weightsOption())
     .addOption(tuningOption())
     .option('--json', 'print results.json on stdout instead of the table')
     .addHelpText('after', EXAMPLES)
@@ -53,7 +55,7 @@ async function run(options: Options): Promise<void> {
   const crossSections = options.crossSection?.map((spec) => parseCrossSection(spec));
   await stoppable(async (signal) => {
     const { results, resultsPath, reportPath } = await runEvaluation({
-      model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover, tuning: options.tuning,
+      model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover, weights: options.weights, tuning: options.tuning,
       dictionaries: options.dictionaries ?? (sae.length > 0 ? ['supervised'] : defaults.dictionaries),
       ks: options.k,
       batch: options.batch ?? null,

@@ -5,7 +5,7 @@ import { UsageError } from '../errors.ts';
 import { evaluate, evaluationDefaults, ioiEvaluation, resultsText, type EvaluationOptions, type EvaluationTask, type LoadedDictionary, type Results } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
-import { Gpt2 } from '../model/index.ts';
+import { Gpt2, type WeightType } from '../model/index.ts';
 import { renderReport } from '../report/index.ts';
 import { gpt2SmallCrossSections, grammarFor, IoiTask, type CrossSection } from '../task/index.ts';
 import { openDevice } from './device.ts';
@@ -26,6 +26,8 @@ export interface EvaluationRequest extends Partial<Omit<EvaluationOptions, 'load
   crossSections?: readonly CrossSection[];
   /** find cross-sections by patching even where published ones exist */
   discover?: boolean;
+  /** how weight matrices are stored; f32 by default */
+  weights?: WeightType;
   /** settings of kernels for the adapter: a file that the benchmark's tuner made */
   tuning?: string;
 }
@@ -38,9 +40,9 @@ export interface EvaluationFiles {
 
 /** Runs an evaluation and writes results.json and report.html, each whole or not at all. The output directory is proved writable first. */
 export async function runEvaluation(request: EvaluationRequest, signal?: AbortSignal): Promise<EvaluationFiles> {
-  const { model: where, out, lexicon, saes = [], crossSections, discover, tuning, ...options } = request;
+  const { model: where, out, lexicon, saes = [], crossSections, discover, tuning, weights, ...options } = request;
   await assertWritable(out);
-  const { model, task } = await openTask(where, lexicon, tuning);
+  const { model, task } = await openTask(where, lexicon, { tuning, weights });
   let loaded: LoadedDictionary[] = [];
   try {
     loaded = await loadDictionaries(model, saes);
@@ -67,11 +69,11 @@ export async function runEvaluation(request: EvaluationRequest, signal?: AbortSi
 }
 
 /** Loads a model and makes the task from its word lists (or the given ones, or the project's own for GPT-2's vocabulary). */
-export async function openTask(where: string, lexicon?: string, tuning?: string): Promise<{ model: Gpt2; task: EvaluationTask }> {
+export async function openTask(where: string, lexicon?: string, { tuning, weights }: { tuning?: string; weights?: WeightType } = {}): Promise<{ model: Gpt2; task: EvaluationTask }> {
   const source = openSource(where);
   const bar = progress('loading the model');
   const gpu = await openDevice(tuning);
-  const model = await Gpt2.load(gpu, source, { onProgress: (done: number, total: number) => bar.update(done, total) }).finally(() => bar.stop());
+  const model = await Gpt2.load(gpu, source, { weights, onProgress: (done: number, total: number) => bar.update(done, total) }).finally(() => bar.stop());
   try {
     if (!model.tokenizer) throw new UsageError(`${where} has no tokenizer.json, which prompts need`);
     const grammar = await grammarFor(source, lexicon === undefined ? undefined : openSource(lexicon));

@@ -5,8 +5,8 @@ import type { Command } from 'commander';
 import { FileError, TokenError, UsageError } from '../errors.ts';
 import { safetensorsParts, type TensorToWrite } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
-import { Gpt2, NO_PROCESSING, type WeightProcessing } from '../model/index.ts';
-import { openDevice, tuningOption } from './device.ts';
+import { Gpt2, NO_PROCESSING, type WeightProcessing, type WeightType } from '../model/index.ts';
+import { openDevice, tuningOption, weightsOption } from './device.ts';
 import { collect, list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
 interface RunFlags {
@@ -22,6 +22,7 @@ interface RunFlags {
   seed: number;
   top: number;
   processing?: string[];
+  weights: WeightType;
   tuning?: string;
   json?: boolean;
 }
@@ -42,6 +43,7 @@ export function register(program: Command): void {
     .option('--seed <n>', 'seed of the generation', wholeNumber(0), 0)
     .option('--top <n>', 'how many likely next tokens to print where neither --out nor --append is given', wholeNumber(1), 5)
     .option('--processing <names>', `weight processing, separated by commas: ${Object.keys(NO_PROCESSING).join(', ')}; or all`, list)
+    .addOption(weightsOption())
     .addOption(tuningOption())
     .option('--json', 'print results as JSON')
     .addHelpText('after', `
@@ -64,10 +66,10 @@ async function run(flags: RunFlags): Promise<void> {
 
   const gpu = await openDevice(flags.tuning);
   const bar = progress('loading the model');
-  const model = await Gpt2.load(gpu, flags.model, { processing, onProgress: (done, total, name) => bar.update(done, total, name) }).finally(() => bar.stop());
+  const model = await Gpt2.load(gpu, flags.model, { processing, weights: flags.weights, onProgress: (done, total, name) => bar.update(done, total, name) }).finally(() => bar.stop());
   try {
     const tokens = ids ?? encode(model, texts!, flags.prependBos ?? false);
-    const report: Record<string, unknown> = { model: model.name, hash: model.hash, processing: model.processing, prependBos: flags.prependBos ?? false, prompts: tokens.length };
+    const report: Record<string, unknown> = { model: model.name, hash: model.hash, processing: model.processing, weights: model.weightType, prependBos: flags.prependBos ?? false, prompts: tokens.length };
     if (flags.out) report.activations = await writeActivations(model, tokens, flags);
     if (flags.append !== undefined) report.generated = await generate(model, tokens, flags);
     if (!flags.out && flags.append === undefined) report.next = await likeliest(model, tokens, flags.top, flags.json ?? false);
@@ -139,7 +141,7 @@ async function writeActivations(model: Gpt2, tokens: readonly (readonly number[]
   }
   batch.dispose();
   const metadata = {
-    format: 'pt', model: model.name, model_hash: model.hash, processing: JSON.stringify(model.processing), prepend_bos: String(flags.prependBos ?? false),
+    format: 'pt', model: model.name, model_hash: model.hash, processing: JSON.stringify(model.processing), weights: model.weightType, prepend_bos: String(flags.prependBos ?? false),
     prompt_lengths: JSON.stringify(lengths), tokens: JSON.stringify(tokens),
   };
   await writeFileAtomic(flags.out!, safetensorsParts(tensors, metadata));

@@ -1,12 +1,13 @@
 /** `diffract sites`: rank a model's sites by what patching them does to the task. */
 import { InvalidArgumentError, type Command } from 'commander';
 import { findSections, type SiteRow } from '../evaluation/index.ts';
-import { tuningOption } from './device.ts';
+import type { WeightType } from '../model/index.ts';
+import { tuningOption, weightsOption } from './device.ts';
 import { evaluationDefaults, openTask, stoppable } from './evaluation.ts';
 import { formatSite, SITE_KINDS, type SiteKind } from '../task/index.ts';
 import { list, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
-interface Options { model: string; prompts: number; seed: number; threshold: number; top: number; kinds?: SiteKind[]; positions?: string[]; lexicon?: string; tuning?: string; json?: boolean }
+interface Options { model: string; prompts: number; seed: number; threshold: number; top: number; kinds?: SiteKind[]; positions?: string[]; lexicon?: string; weights: WeightType; tuning?: string; json?: boolean }
 
 const { discovery: defaults, seed } = evaluationDefaults;
 
@@ -21,11 +22,12 @@ export function register(program: Command): void {
     .option('--positions <list>', 'only these positions: io, s1, s1+1, s2, end', list)
     .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own")
     .option('--top <n>', 'how many sites to print (all with --json)', wholeNumber(1), 30)
+    .addOption(weightsOption())
     .addOption(tuningOption())
     .option('--json', 'print the whole ranking and the cross-sections it gives as JSON')
     .addHelpText('after', '\nExamples:\n  diffract sites --model models/ioi-mini\n  diffract sites --model models/ioi-mini --prompts 64 --json')
     .action((options: Options) => stoppable(async (signal) => {
-      const { model, task } = await openTask(options.model, options.lexicon, options.tuning);
+      const { model, task } = await openTask(options.model, options.lexicon, options);
       const bar = progress('patching sites');
       try {
         const settings = { ...defaults, kinds: options.kinds, positions: options.positions, prompts: options.prompts, threshold: options.threshold, seed: options.seed, extra: [] };

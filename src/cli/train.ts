@@ -6,16 +6,16 @@ import { FileError, UsageError } from '../errors.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import { saeFiles } from '../dictionary/index.ts';
-import { Gpt2 } from '../model/index.ts';
+import { Gpt2, type WeightType } from '../model/index.ts';
 import { checkSite, collectActivations, formatSite, grammarFor, hookOf, IoiTask, parseSite, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { logLine, readCheckpoint, trainDefaults, trainSaes, type LogRecord, type SaeJob, type TrainResult } from '../training/index.ts';
-import { openDevice, tuningOption } from './device.ts';
+import { openDevice, tuningOption, weightsOption } from './device.ts';
 import { list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
   model: string; sites: string[]; l1: string[]; out: string; features: number; epochs: number; batch: number; lr: number; seed: number; prompts: number;
-  lexicon?: string; resume?: string; checkpointEvery: number; tuning?: string; json?: boolean;
+  lexicon?: string; resume?: string; checkpointEvery: number; weights: WeightType; tuning?: string; json?: boolean;
 }
 
 const CHECKPOINT = 'checkpoint.safetensors';
@@ -37,6 +37,7 @@ export function register(program: Command): void {
     .option('--lexicon <dir>', 'word lists for the prompts; by default the model\'s own ioi.json')
     .option('--checkpoint-every <steps>', 'steps between checkpoints', wholeNumber(1), 500)
     .option('--resume <dir>', 'go on from the checkpoint in this directory')
+    .addOption(weightsOption())
     .addOption(tuningOption())
     .option('--json', 'print the final figures as JSON')
     .addHelpText('after', '\nExample:\n  diffract train --model models/ioi-mini --sites z@L0H3@end,z@L0H2@end --l1 0.5,1,2.5 --out saes\n'
@@ -54,7 +55,7 @@ async function train(options: Options): Promise<void> {
 
   const gpu = await openDevice(options.tuning);
   const loading = progress('loading model');
-  const model = await Gpt2.load(gpu, openSource(options.model), { onProgress: (done: number, total: number) => loading.update(done, total) }).finally(() => loading.stop());
+  const model = await Gpt2.load(gpu, openSource(options.model), { weights: options.weights, onProgress: (done: number, total: number) => loading.update(done, total) }).finally(() => loading.stop());
   for (const site of sites) checkSite(site, model.config);
   const activations = await activationsOf(model, sites, options);
   // What follows needs the activations only.
@@ -136,7 +137,7 @@ async function activationsOf(model: Gpt2, sites: readonly SiteAddress[], options
 function metadataOf(model: Gpt2, site: SiteAddress, options: Options): Record<string, unknown> {
   return {
     model_name: model.name, model_hash: model.hash, hook_name: hookOf(site), hook_head_index: site.head, site: formatSite(site),
-    kind: site.kind, layer: site.layer, head: site.head, position: site.position, weight_processing: model.processing,
+    kind: site.kind, layer: site.layer, head: site.head, position: site.position, weight_processing: model.processing, weights: model.weightType,
     dataset_path: 'ioi', training_prompts: options.prompts, learning_rate: options.lr, epochs: options.epochs, training_batch: options.batch,
   };
 }

@@ -159,7 +159,7 @@ class Evaluation {
       schema: RESULTS_SCHEMA,
       model: {
         name: model.name, hash: model.hash, layers: model.config.layers, heads: model.config.heads, width: model.config.width,
-        headWidth: model.config.headWidth, vocabulary: model.config.vocabulary, processing: { ...model.processing },
+        headWidth: model.config.headWidth, vocabulary: model.config.vocabulary, processing: { ...model.processing }, weights: model.weightType,
       },
       task: {
         name: task.name, prompts: scored.prompts.count, selectionPrompts: selection.prompts.count, trainPrompts: training.count,

@@ -25,6 +25,7 @@ const model = z.object({
   headWidth: count,
   vocabulary: count,
   processing: z.record(z.string(), z.unknown()).describe('weight processing that was applied on loading'),
+  weights: z.enum(['f32', 'f16']).optional().describe('how weight matrices were stored on the device; f32 in files that do not say'),
 });
 
 const task = z.object({

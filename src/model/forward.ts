@@ -189,7 +189,7 @@ class Forward {
     const out = Tensor.empty(gpu, [rows, heads * width]);
     for (let head = 0; head < heads; head++) {
       const part = gatherRows(z, every, { offset: head * headWidth, width: headWidth });
-      const weight = block.outWeight.rows(head * headWidth, headWidth);
+      const weight = this.rowsOf(block.outWeight, head * headWidth, headWidth);
       matmul(part, weight, { out, outColumn: head * width });
       part.dispose();
       weight.dispose();
@@ -197,6 +197,15 @@ class Forward {
     every.dispose();
     this.points.visit('result', layer, { tensor: out, offset: 0, width: heads * width, headWidth: width }, this.rows);
     out.dispose();
+  }
+
+  /** Rows of a weight matrix; of halves a copy as f32, because a row may begin at an odd one, from where nothing can be bound. */
+  private rowsOf(weight: Tensor, start: number, count: number): Tensor {
+    if (weight.dtype === 'f32') return weight.rows(start, count);
+    const index = Tensor.from(this.model.gpu, Uint32Array.from({ length: count }, (_, i) => start + i), [count]);
+    const rows = gatherRows(weight, index);
+    index.dispose();
+    return rows;
   }
 
   /** Carries on one position per prompt: the stream and z are cut down to it. */

@@ -10,12 +10,17 @@ import { NO_PROCESSING, type WeightProcessing } from './processing.ts';
 import { checkResume, readBatch, readCaptures, readEdits, readLogits, Run, type Batch, type RunOptions, type TokenBatch } from './run.ts';
 import { Hooks } from './sites.ts';
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
-import { checkWeights, loadWeights, type LoadedWeights, type LoadProgress, type ModelWeights } from './weights.ts';
+import { checkWeights, loadWeights, weightTypes, type LoadedWeights, type LoadProgress, type ModelWeights, type WeightType } from './weights.ts';
 import { prepareKernels } from './prepare.ts';
 
 export interface LoadOptions {
   /** What is done to the weights; nothing by default. */
   processing?: Partial<WeightProcessing>;
+  /**
+   * How weight matrices and token tables are stored: f32, or f16 in half the memory, each weight rounded to the nearest of 11 binary digits.
+   * Arithmetic is in f32 either way.
+   */
+  weights?: WeightType;
   onProgress?: LoadProgress;
 }
 
@@ -32,13 +37,16 @@ export class Gpt2 {
   readonly hash: string;
   readonly hooks: Hooks;
   readonly weights: ModelWeights;
+  /** How its matrices and token tables are stored. */
+  readonly weightType: WeightType;
   private readonly tensors: readonly Tensor[];
 
-  private constructor(gpu: Gpu, parts: { config: Gpt2Config; tokenizer: Tokenizer | null; processing: WeightProcessing; name: string; loaded: LoadedWeights }) {
+  private constructor(gpu: Gpu, parts: { config: Gpt2Config; tokenizer: Tokenizer | null; processing: WeightProcessing; type: WeightType; name: string; loaded: LoadedWeights }) {
     this.gpu = gpu;
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
     this.processing = parts.processing;
+    this.weightType = parts.type;
     this.name = parts.name;
     this.hash = parts.loaded.hash;
     this.weights = parts.loaded.weights;
@@ -49,8 +57,8 @@ export class Gpt2 {
   /**
    * Loads a Hugging Face directory of GPT-2 architecture: `config.json`, `model.safetensors` (or its shards), and `tokenizer.json` if it is
    * there. Weights stream to the GPU while the kernels compile.
-   * Throws ConfigError for what is not GPT-2, FileError for a broken file, NumberError for NaN or infinity in a weight, LimitError, before
-   * anything is allocated, for a model that does not fit the adapter.
+   * Throws ConfigError for what is not GPT-2, FileError for a broken file, NumberError for NaN or infinity in a weight (or more than f16 can
+   * hold, if it is to be stored so), LimitError, before anything is allocated, for a model that does not fit the adapter.
    */
   static async load(gpu: Gpu, where: string | FileSource, options: LoadOptions = {}): Promise<Gpt2> {
     const source = openSource(where);
@@ -58,11 +66,13 @@ export class Gpt2 {
     const config = readConfig(await source.json('config.json'), fileName(source, 'config.json'));
     const tokenizer = await loadTokenizer(source, config.bos);
     const processing = readProcessing(options.processing);
+    const type = options.weights ?? 'f32';
+    if (!weightTypes.includes(type)) throw new UsageError(`weights cannot be stored as ${type}; there are ${weightTypes.join(', ')}`);
     const file = await openSafetensors(source);
-    const entries = checkWeights(gpu, file, config, processing);
-    const compiling = prepareKernels(gpu, config, processing.foldLn);
+    const entries = checkWeights(gpu, file, config, { processing, type });
+    const compiling = prepareKernels(gpu, config, processing.foldLn, type);
     // Wait for both whatever happens: a process that ends while a driver compiles may crash, and a failure must not go unhandled.
-    const [weights, compiled] = await Promise.allSettled([loadWeights(gpu, file, entries, config, processing, options.onProgress), compiling]);
+    const [weights, compiled] = await Promise.allSettled([loadWeights(gpu, file, entries, config, { processing, type }, options.onProgress), compiling]);
     if (weights.status === 'rejected') throw weights.reason;
     const loaded = weights.value;
     if (compiled.status === 'rejected') {
@@ -70,7 +80,7 @@ export class Gpt2 {
       throw compiled.reason;
     }
     const name = source.name.replace(/[/\\]+$/, '').split(/[/\\]/).at(-1) || source.name;
-    return new Gpt2(gpu, { config, tokenizer, processing, name, loaded });
+    return new Gpt2(gpu, { config, tokenizer, processing, type, name, loaded });
   }
 
   /** Names of all hooks, in the order of the forward pass. */

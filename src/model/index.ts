@@ -6,5 +6,5 @@ export { readConfig, type Gpt2Config } from './config.ts';
 export { NO_PROCESSING, type WeightProcessing } from './processing.ts';
 export { Hooks, nearest, type Hook } from './sites.ts';
 export type { GenerateOptions } from './generate.ts';
-export type { LoadProgress } from './weights.ts';
+export { weightTypes, type LoadProgress, type WeightType } from './weights.ts';
 export { selfTest, type Check } from './selftest.ts';

@@ -8,20 +8,20 @@ import type { Gpt2Config } from './config.ts';
 import { forward, type ForwardModel } from './forward.ts';
 import { step } from './generate.ts';
 import { depthOf, Hooks } from './sites.ts';
-import type { ModelWeights, Norm } from './weights.ts';
+import type { ModelWeights, Norm, WeightType } from './weights.ts';
 
 /** Prompts and positions of the rehearsed passes: kernels pick their variants by the number of rows. */
 const PROMPTS = 32;
 const POSITIONS = 16;
 
 /** Compiles the kernels of ordinary runs, of runs resumed with an edit of one head at one position, and of generation. */
-export async function prepareKernels(gpu: Gpu, config: Gpt2Config, folded: boolean): Promise<void> {
+export async function prepareKernels(gpu: Gpu, config: Gpt2Config, folded: boolean, type: WeightType): Promise<void> {
   const specs = new Map<string, { kernel: Kernel } & Variant>();
   const stage = rehearsal(gpu, ({ kernel, constants, enables }) => {
     specs.set(`${kernel.name} ${JSON.stringify(constants)} ${enables?.join() ?? ''}`, { kernel, constants, enables });
   });
   const small = { ...config, layers: 1 };
-  const model: ForwardModel = { gpu: stage, config: small, weights: emptyWeights(stage, small, folded), hooks: new Hooks(small) };
+  const model: ForwardModel = { gpu: stage, config: small, weights: emptyWeights(stage, small, folded, type), hooks: new Hooks(small) };
   const positions = Math.min(POSITIONS, config.context);
   const last = new Uint32Array(PROMPTS).fill(positions - 1);
   const tokens = Tensor.empty(stage, [PROMPTS, positions], 'u32');
@@ -53,13 +53,14 @@ function rehearsal(gpu: Gpu, note: (work: Dispatch) => void): Gpu {
   });
 }
 
-function emptyWeights(gpu: Gpu, { width, mlpWidth, vocabulary, context }: Gpt2Config, folded: boolean): ModelWeights {
+function emptyWeights(gpu: Gpu, { width, mlpWidth, vocabulary, context }: Gpt2Config, folded: boolean, type: WeightType): ModelWeights {
   const empty = (...shape: number[]): Tensor => Tensor.empty(gpu, shape);
+  const matrix = (...shape: number[]): Tensor => Tensor.empty(gpu, shape, type);
   const norm = (): Norm | null => (folded ? null : { weight: empty(width), bias: empty(width) });
   const block = {
-    ln1: norm(), qkvWeight: empty(width, 3 * width), qkvBias: empty(3 * width), outWeight: empty(width, width), outBias: empty(width),
-    ln2: norm(), mlpInWeight: empty(width, mlpWidth), mlpInBias: empty(mlpWidth), mlpOutWeight: empty(mlpWidth, width), mlpOutBias: empty(width),
+    ln1: norm(), qkvWeight: matrix(width, 3 * width), qkvBias: empty(3 * width), outWeight: matrix(width, width), outBias: empty(width),
+    ln2: norm(), mlpInWeight: matrix(width, mlpWidth), mlpInBias: empty(mlpWidth), mlpOutWeight: matrix(mlpWidth, width), mlpOutBias: empty(width),
   };
-  const embed = empty(vocabulary, width);
+  const embed = matrix(vocabulary, width);
   return { embed, positions: empty(context, width), blocks: [block], finalNorm: norm(), unembed: embed, unembedBias: folded ? empty(vocabulary) : null };
 }

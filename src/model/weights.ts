@@ -6,7 +6,7 @@
 import { FileError, LimitError, NumberError } from '../errors.ts';
 import { bytesPerElement, widenToF32, type TensorFile } from '../files/index.ts';
 import type { Gpu } from '../gpu/index.ts';
-import { elements, Tensor } from '../tensor/index.ts';
+import { elements, Tensor, toHalves } from '../tensor/index.ts';
 import type { Gpt2Config } from './config.ts';
 import { WeightHash } from './hash.ts';
 import { expectedShapes, findWeights, type WeightEntry } from './names.ts';
@@ -40,6 +40,13 @@ export interface ModelWeights {
 
 export interface LoadedWeights { weights: ModelWeights; hash: string; tensors: Tensor[] }
 
+/** How weight matrices and token tables are stored on the device; positions, norms and biases are always f32. */
+export const weightTypes = ['f32', 'f16'] as const;
+export type WeightType = (typeof weightTypes)[number];
+
+/** How weights are loaded. */
+export interface WeightSettings { processing: WeightProcessing; type: WeightType }
+
 /** Called with the bytes read so far, of how many, and the tensor that is read. */
 export type LoadProgress = (done: number, total: number, tensor: string) => void;
 
@@ -50,17 +57,17 @@ const PIECE_BYTES = 16 * 2 ** 20;
  * Finds all weights in a file and checks that they can fit, before anything is allocated or compiled. Throws LimitError if they cannot, FileError
  * for a tensor that is missing, unknown or of a wrong shape.
  */
-export function checkWeights(gpu: Gpu, file: TensorFile, config: Gpt2Config, processing: WeightProcessing): WeightEntry[] {
+export function checkWeights(gpu: Gpu, file: TensorFile, config: Gpt2Config, settings: WeightSettings): WeightEntry[] {
   const entries = findWeights(file, config);
-  checkMemory(gpu, config, processing, file.name);
+  checkMemory(gpu, config, settings, file.name);
   return entries;
 }
 
-/** Loads the weights that `checkWeights` found. Throws NumberError for NaN or infinity; on any error everything is freed. */
-export async function loadWeights(gpu: Gpu, file: TensorFile, entries: readonly WeightEntry[], config: Gpt2Config, processing: WeightProcessing, onProgress: LoadProgress = () => {}): Promise<LoadedWeights> {
-  const loader = new Loader(gpu, file, entries, onProgress);
+/** Loads the weights that `checkWeights` found. Throws NumberError for NaN, infinity, or what f16 cannot hold; on any error everything is freed. */
+export async function loadWeights(gpu: Gpu, file: TensorFile, entries: readonly WeightEntry[], config: Gpt2Config, settings: WeightSettings, onProgress: LoadProgress = () => {}): Promise<LoadedWeights> {
+  const loader = new Loader(gpu, file, entries, settings.type, onProgress);
   try {
-    const weights = await assemble(loader, config, processing);
+    const weights = await assemble(loader, config, settings.processing);
     return { weights, hash: await loader.hash.digest(), tensors: loader.tensors };
   } catch (error) {
     for (const tensor of loader.tensors) tensor.dispose();
@@ -73,19 +80,25 @@ function ownUnembed(config: Gpt2Config, processing: WeightProcessing): boolean {
   return !config.tied || processing.foldLn || processing.centerUnembed || processing.centerWritingWeights;
 }
 
-/** Bytes that the weights take on the GPU, in float32. */
-export function weightBytes(config: Gpt2Config, processing: WeightProcessing): number {
-  let total = [...expectedShapes({ ...config, tied: true }).values()].reduce((sum, shape) => sum + elements(shape) * 4, 0);
-  if (ownUnembed(config, processing)) total += config.vocabulary * config.width * 4;
+/** Whether a weight is a matrix that products read, or the token table: what `f16` means. */
+function halves(name: string): boolean {
+  return /^(wte|lm_head)\.weight$|\.c_(attn|proj|fc)\.weight$/.test(name);
+}
+
+/** Bytes that the weights take on the GPU. */
+export function weightBytes(config: Gpt2Config, { processing, type }: WeightSettings): number {
+  const bytes = (name: string): number => (type === 'f16' && halves(name) ? 2 : 4);
+  let total = [...expectedShapes({ ...config, tied: true })].reduce((sum, [name, shape]) => sum + elements(shape) * bytes(name), 0);
+  if (ownUnembed(config, processing)) total += config.vocabulary * config.width * bytes('lm_head.weight');
   return total;
 }
 
-function checkMemory(gpu: Gpu, config: Gpt2Config, processing: WeightProcessing, file: string): void {
+function checkMemory(gpu: Gpu, config: Gpt2Config, settings: WeightSettings, file: string): void {
   for (const [name, shape] of expectedShapes(config)) {
-    const bytes = elements(shape) * 4;
+    const bytes = elements(shape) * (settings.type === 'f16' && halves(name) ? 2 : 4);
     if (bytes > gpu.limits.bufferBytes) throw new LimitError(`${file}: tensor ${name} needs a buffer of ${bytes} bytes, this adapter allows ${gpu.limits.bufferBytes}`);
   }
-  const needed = weightBytes(config, processing);
+  const needed = weightBytes(config, settings);
   const free = gpu.memoryLimit - gpu.memory().live;
   if (needed > free) throw new LimitError(`${file}: the model's weights need ${needed} bytes, ${free} of the allowed ${gpu.memoryLimit} are left`);
 }
@@ -125,8 +138,8 @@ async function assembleProcessed(loader: Loader, config: Gpt2Config, processing:
   const finalBias = await loader.numbers('ln_f.bias');
   const bias = unembed && processUnembed(unembed, finalWeight, finalBias, processing);
   if (processing.centerWritingWeights) centerRows(embed, width);
-  const embedTensor = await loader.upload(embed, [vocabulary, width]);
-  const unembedTensor = unembed ? await loader.upload(unembed, [vocabulary, width]) : embedTensor;
+  const embedTensor = await loader.upload('wte.weight', embed, [vocabulary, width]);
+  const unembedTensor = unembed ? await loader.upload('lm_head.weight', unembed, [vocabulary, width]) : embedTensor;
   const positions = await loader.numbers('wpe.weight');
   if (processing.centerWritingWeights) centerRows(positions, width);
 
@@ -134,15 +147,15 @@ async function assembleProcessed(loader: Loader, config: Gpt2Config, processing:
   for (let layer = 0; layer < config.layers; layer++) {
     const numbers = await readBlock(loader, layer);
     processBlock(numbers, config.heads, processing);
-    blocks.push(await uploadBlock(loader, numbers, config));
+    blocks.push(await uploadBlock(loader, layer, numbers, config));
   }
   return {
     embed: embedTensor,
-    positions: await loader.upload(positions, [context, width]),
+    positions: await loader.upload('wpe.weight', positions, [context, width]),
     blocks,
-    finalNorm: processing.foldLn ? null : { weight: await loader.upload(finalWeight, [width]), bias: await loader.upload(finalBias, [width]) },
+    finalNorm: processing.foldLn ? null : { weight: await loader.upload('ln_f.weight', finalWeight, [width]), bias: await loader.upload('ln_f.bias', finalBias, [width]) },
     unembed: unembedTensor,
-    unembedBias: bias ? await loader.upload(bias, [vocabulary]) : null,
+    unembedBias: bias ? await loader.upload('lm_head.bias', bias, [vocabulary]) : null,
   };
 }
 
@@ -158,17 +171,17 @@ async function readBlock(loader: Loader, layer: number): Promise<BlockNumbers> {
   };
 }
 
-async function uploadBlock(loader: Loader, block: BlockNumbers, { width, mlpWidth }: Gpt2Config): Promise<BlockWeights> {
-  const put = (numbers: Float64Array, shape: number[]): Promise<Tensor> => loader.upload(Float32Array.from(numbers), shape);
-  const norm = async (weight: Float64Array | null, bias: Float64Array | null): Promise<Norm | null> =>
-    weight && bias ? { weight: await put(weight, [width]), bias: await put(bias, [width]) } : null;
+async function uploadBlock(loader: Loader, layer: number, block: BlockNumbers, { width, mlpWidth }: Gpt2Config): Promise<BlockWeights> {
+  const put = (name: string, numbers: Float64Array, shape: number[]): Promise<Tensor> => loader.upload(`h.${layer}.${name}`, Float32Array.from(numbers), shape);
+  const norm = async (name: string, weight: Float64Array | null, bias: Float64Array | null): Promise<Norm | null> =>
+    weight && bias ? { weight: await put(`${name}.weight`, weight, [width]), bias: await put(`${name}.bias`, bias, [width]) } : null;
   return {
-    ln1: await norm(block.ln1Weight, block.ln1Bias),
-    qkvWeight: await put(block.qkvWeight, [width, 3 * width]), qkvBias: await put(block.qkvBias, [3 * width]),
-    outWeight: await put(block.outWeight, [width, width]), outBias: await put(block.outBias, [width]),
-    ln2: await norm(block.ln2Weight, block.ln2Bias),
-    mlpInWeight: await put(block.mlpInWeight, [width, mlpWidth]), mlpInBias: await put(block.mlpInBias, [mlpWidth]),
-    mlpOutWeight: await put(block.mlpOutWeight, [mlpWidth, width]), mlpOutBias: await put(block.mlpOutBias, [width]),
+    ln1: await norm('ln_1', block.ln1Weight, block.ln1Bias),
+    qkvWeight: await put('attn.c_attn.weight', block.qkvWeight, [width, 3 * width]), qkvBias: await put('attn.c_attn.bias', block.qkvBias, [3 * width]),
+    outWeight: await put('attn.c_proj.weight', block.outWeight, [width, width]), outBias: await put('attn.c_proj.bias', block.outBias, [width]),
+    ln2: await norm('ln_2', block.ln2Weight, block.ln2Bias),
+    mlpInWeight: await put('mlp.c_fc.weight', block.mlpInWeight, [width, mlpWidth]), mlpInBias: await put('mlp.c_fc.bias', block.mlpInBias, [mlpWidth]),
+    mlpOutWeight: await put('mlp.c_proj.weight', block.mlpOutWeight, [mlpWidth, width]), mlpOutBias: await put('mlp.c_proj.bias', block.mlpOutBias, [width]),
   };
 }
 
@@ -179,16 +192,18 @@ class Loader {
   readonly entries: readonly WeightEntry[];
   private readonly gpu: Gpu;
   private readonly file: TensorFile;
+  private readonly type: WeightType;
   private readonly byName: ReadonlyMap<string, WeightEntry>;
   private readonly onProgress: LoadProgress;
   private readonly total: number;
   private done = 0;
   private sinceSubmit = 0;
 
-  constructor(gpu: Gpu, file: TensorFile, entries: readonly WeightEntry[], onProgress: LoadProgress) {
+  constructor(gpu: Gpu, file: TensorFile, entries: readonly WeightEntry[], type: WeightType, onProgress: LoadProgress) {
     this.gpu = gpu;
     this.file = file;
     this.entries = entries;
+    this.type = type;
     this.byName = new Map(entries.map((entry) => [entry.name, entry]));
     this.onProgress = onProgress;
     this.total = entries.reduce((sum, entry) => sum + entry.bytes, 0);
@@ -200,8 +215,10 @@ class Loader {
 
   /** A tensor on the GPU, uploaded piece by piece. */
   async tensor(name: string): Promise<Tensor> {
-    const tensor = this.make(this.byName.get(name)!.shape);
-    await this.read(name, (values, at) => this.put(tensor, values, at));
+    const tensor = this.make(name, this.byName.get(name)!.shape);
+    // What the file has as halves goes to the device as it is.
+    const straight = tensor.dtype === 'f16' ? (bits: Uint16Array, at: number): void => this.putHalves(tensor, bits, at) : undefined;
+    await this.read(name, (values, at) => this.put(name, tensor, values, at), straight);
     return tensor;
   }
 
@@ -212,11 +229,11 @@ class Loader {
     return out;
   }
 
-  /** Numbers to the GPU. */
-  async upload(numbers: Float32Array, shape: readonly number[]): Promise<Tensor> {
-    const tensor = this.make(shape);
+  /** Numbers of a weight to the GPU. */
+  async upload(name: string, numbers: Float32Array, shape: readonly number[]): Promise<Tensor> {
+    const tensor = this.make(name, shape);
     const piece = PIECE_BYTES / 4;
-    for (let at = 0; at < numbers.length; at += piece) this.put(tensor, numbers.subarray(at, at + piece), at);
+    for (let at = 0; at < numbers.length; at += piece) this.put(name, tensor, numbers.subarray(at, at + piece), at);
     return tensor;
   }
 
@@ -229,33 +246,53 @@ class Loader {
     }
   }
 
-  private make(shape: readonly number[]): Tensor {
-    const tensor = this.gpu.keep(Tensor.empty(this.gpu, shape));
+  private make(name: string, shape: readonly number[]): Tensor {
+    const tensor = this.gpu.keep(Tensor.empty(this.gpu, shape, this.type === 'f16' && halves(name) ? 'f16' : 'f32'));
     this.tensors.push(tensor);
     return tensor;
   }
 
-  private put(tensor: Tensor, values: Float32Array, at: number): void {
+  private put(name: string, tensor: Tensor, values: Float32Array, at: number): void {
+    if (tensor.dtype === 'f16') {
+      const where = (i: number): string => `${this.file.name}: tensor ${name} at [${place(at + i, tensor.shape)}]`;
+      this.putHalves(tensor, toHalves(values, where), at);
+      return;
+    }
     tensor.write(values, at);
+    this.sent(values.byteLength);
+  }
+
+  private putHalves(tensor: Tensor, bits: Uint16Array, at: number): void {
+    tensor.writeHalves(bits, at);
+    this.sent(bits.byteLength);
+  }
+
+  private sent(bytes: number): void {
     // Writes wait for a submit in memory of the driver's; an empty one sends them on their way.
-    this.sinceSubmit += values.byteLength;
+    this.sinceSubmit += bytes;
     if (this.sinceSubmit < PIECE_BYTES) return;
     this.sinceSubmit = 0;
     this.gpu.device.queue.submit([]);
   }
 
-  private async read(name: string, use: (values: Float32Array, at: number) => void): Promise<void> {
+  /** Reads a tensor in pieces. Pieces stored as halves go to `straight` if it is given, all others are widened for `use`. */
+  private async read(name: string, use: (values: Float32Array, at: number) => void, straight?: (bits: Uint16Array, at: number) => void): Promise<void> {
     const { stored, bytes, shape } = this.byName.get(name)!;
     const { dtype } = this.file.info(stored);
     const again = this.hash.has(name);
     for (let start = 0; start < bytes; start += PIECE_BYTES) {
       const piece = await this.file.rawRange(stored, start, Math.min(bytes, start + PIECE_BYTES));
       if (!again) await this.hash.add(name, dtype, shape, piece);
-      const values = widenToF32(piece, dtype);
       const at = start / bytesPerElement(dtype);
-      const bad = firstNotFinite(values);
-      if (bad >= 0) throw new NumberError(`${this.file.name}: tensor ${stored} has ${values[bad]} at [${place(at + bad, shape)}]`);
-      use(values, at);
+      const bits = straight && dtype === 'F16' ? new Uint16Array(piece.buffer, piece.byteOffset, piece.byteLength / 2) : null;
+      // Halves that all are numbers need no widening.
+      if (bits?.every((half) => (half & 0x7c00) !== 0x7c00)) straight!(bits, at);
+      else {
+        const values = widenToF32(piece, dtype);
+        const bad = firstNotFinite(values);
+        if (bad >= 0) throw new NumberError(`${this.file.name}: tensor ${stored} has ${values[bad]} at [${place(at + bad, shape)}]`);
+        use(values, at);
+      }
       if (!again) this.done += piece.length;
       this.onProgress(this.done, this.total, name);
     }

@@ -137,6 +137,7 @@ export function environmentList(results: Results): string {
       ['Word lists', setting(task.lexicon)],
       ['Model', `${model.name}, hash ${model.hash}, ${model.layers} layers, ${model.heads} heads of width ${model.headWidth}, vocabulary ${integer(model.vocabulary)}`],
       ['Weight processing', setting(model.processing)],
+      ['Weights stored as', model.weights ?? 'f32'],
       ['Answers', `${percent(task.accuracy, 1)} right; logit difference ${score(task.logitDiff.mean)} ± ${score(task.logitDiff.deviation)}, positive on ${percent(task.logitDiff.positive, 1)}`],
     ]),
     '<h3 style="margin-top:1rem">Settings</h3>',

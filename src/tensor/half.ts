@@ -9,7 +9,7 @@ const floats = new Float32Array(words.buffer);
 
 /**
  * Bit patterns of the nearest halves, ties to even; NaN and infinities stay what they are. Throws NumberError for a finite value beyond
- * the range; `where` writes the place of an index for its message.
+ * the range; `where` names the place of an index for its message.
  */
 export function toHalves(values: ArrayLike<number>, where = (index: number): string => `element ${index}`): Uint16Array {
   const bits = values instanceof Float32Array ? new Uint32Array(values.buffer, values.byteOffset, values.length) : null;
@@ -24,7 +24,7 @@ export function toHalves(values: ArrayLike<number>, where = (index: number): str
     const sign = (x >>> 16) & 0x8000;
     const size = x & 0x7fffffff;
     if (size >= 0x477ff000) { // 65520, which is half way to the next power of two
-      if (size < 0x7f800000) throw new NumberError(`${values[i]} at ${where(i)} is beyond the range of f16, whose largest number is ${LARGEST_HALF}`);
+      if (size < 0x7f800000) throw new NumberError(`${where(i)} is ${values[i]}, beyond the range of f16, whose largest number is ${LARGEST_HALF}`);
       out[i] = sign | (size > 0x7f800000 ? 0x7e00 : 0x7c00);
     } else if (size >= 0x38800000) { // 2^-14, the least normal half: the exponent's bias changes from 127 to 15
       const moved = size - 0x38000000;

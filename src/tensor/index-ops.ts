@@ -20,7 +20,7 @@ export interface ColumnRange {
 }
 
 /**
- * y [n, width]: columns [offset, offset + width) of the rows of x [..., stride] (leading axes flattened) that index [n] names.
+ * y [n, width]: columns [offset, offset + width) of the rows of x [..., stride] (leading axes flattened), f32 or f16, that index [n] names.
  * A row index past the end gives zeros. Throws ShapeError if the columns are not in x.
  */
 export function gatherRows(x: Tensor, index: Tensor, range: ColumnRange = {}): Tensor {
@@ -36,13 +36,14 @@ export function gatherRows(x: Tensor, index: Tensor, range: ColumnRange = {}): T
     gpu.clear(out, out.byteLength);
     return out;
   }
-  for (const table of rowWindows(gpu, tableRows, [stride * 4])) {
+  const rowBytes = stride * x.elementBytes;
+  for (const table of rowWindows(gpu, tableRows, [rowBytes])) {
     for (const window of rowWindows(gpu, index.size, [4, width * 4])) {
       gpu.dispatch({
-        kernel: gatherRowsKernel,
+        kernel: gatherRowsKernel, constants: { HALF: x.dtype === 'f16' },
         params: { rows: window.count, width, stride, offset, windowStart: table.start, windowRows: table.count, tableRows },
         groups: Math.ceil((window.count * width) / ELEMENTS_PER_GROUP),
-        bindings: [windowOf(x, table, stride * 4), windowOf(index, window, 4), windowOf(out, window, width * 4)],
+        bindings: [windowOf(x, table, rowBytes), windowOf(index, window, 4), windowOf(out, window, width * 4)],
       });
     }
   }

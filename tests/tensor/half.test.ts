@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert';
 import { NumberError, ShapeError } from '../../src/errors.ts';
-import { fromHalves, Tensor, toHalves } from '../../src/tensor/index.ts';
+import { openGpu } from '../../src/node.ts';
+import { embed, fromHalves, gatherRows, Tensor, toHalves } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random } from '../support/numbers.ts';
 
@@ -33,7 +34,7 @@ test('numbers between two halves go to the nearest, half way to the even one', (
 test('numbers beyond the range are refused with their place', () => {
   assert.equal([...toHalves([65519.9, -65504, Infinity, -Infinity])], [0x7bff, 0xfbff, 0x7c00, 0xfc00]);
   for (const value of [65520, -70000, 3e38]) {
-    assert.throws(() => toHalves(Float32Array.of(0, value)), (e: unknown) => e instanceof NumberError && /at element 1 is beyond the range of f16, whose largest number is 65504/.test(e.message));
+    assert.throws(() => toHalves(Float32Array.of(0, value)), (e: unknown) => e instanceof NumberError && /^element 1 is -?[0-9.e+]+, beyond the range of f16, whose largest number is 65504/.test(e.message));
   }
 });
 
@@ -59,6 +60,24 @@ test('f16 tensors of odd and even sizes: upload, rows, copies, zeros, half the m
   assert.equal(await view.read(), halves.subarray(256 * 35, 259 * 35));
   assert.equal(await part.read(), halves.subarray(70, 175));
   for (const t of [x, one, zeros, copy, view, part]) t.dispose();
+});
+
+test('rows of an f16 table by index, of odd width and beyond the binding limit', async () => {
+  const values = random([900, 35], 8);
+  const halves = fromHalves(toHalves(values));
+  const ids = Uint32Array.of(899, 0, 3, 3, 450, 900);
+  const row = (i: number): number[] => (i < 900 ? [...halves.subarray(i * 35, i * 35 + 35)] : Array<number>(35).fill(0));
+  const narrow = await openGpu({ windowBytes: 17920 }); // 256 rows of 70 bytes
+  try {
+    for (const gpu of [await testGpu(), narrow]) await gpu.scope(async () => {
+      const table = Tensor.from(gpu, values, [900, 35], 'f16');
+      const index = Tensor.from(gpu, ids, [6]);
+      assert.equal([...await embed(index, table).read()], [...ids].flatMap(row));
+      assert.equal([...await gatherRows(table, index, { offset: 3, width: 5 }).read()], [...ids].flatMap((i) => row(i).slice(3, 8)));
+    });
+  } finally {
+    narrow.destroy();
+  }
 });
 
 test.run();
