@@ -34,7 +34,7 @@ ${pageStyle}
 <body>
 <header>
 <h1>${escapeHtml(title)}</h1>
-<p class="muted">Measured ${escapeHtml(date.slice(0, 16).replace('T', ' '))} UTC in ${escapeHtml(`${where.name} ${where.version}`)} on ${escapeHtml(where.platform)}, median of up to ${settings.samples} samples${result.adapter.software ? '; this adapter is a CPU' : ''}.</p>
+<p class="muted">Measured ${escapeHtml(date.slice(0, 16).replace('T', ' '))} UTC in ${escapeHtml(`${where.name} ${where.version}`)} on ${escapeHtml(where.platform)}, median of up to ${settings.samples} samples${settings.tuned ? ', with a tuning file' : ''}${result.adapter.software ? '; this adapter is a CPU' : ''}.</p>
 <ul class="facts">${facts(result)}</ul>
 <nav aria-label="Contents">${[...all.map((c) => [c.id, c.title]), ['table', 'All rows']].map(([id, label]) => `<a href="#${id}">${escapeHtml(label!)}</a>`).join('')}</nav>
 </header>

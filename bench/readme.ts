@@ -20,7 +20,7 @@ export function between(text: string, inside: string, file: string): string {
 function heading(result: BenchResult, command: readonly string[]): string {
   const { where, adapter, date, settings, peers } = result;
   return [
-    `\`npm run bench${command.length ? ` -- ${command.join(' ')}` : ''}\`, ${date.slice(0, 10)}, ${where.name} ${where.version}, ${where.platform}, median of up to ${settings.samples} samples.  `,
+    `\`npm run bench${command.length ? ` -- ${command.join(' ')}` : ''}\`, ${date.slice(0, 10)}, ${where.name} ${where.version}, ${where.platform}, median of up to ${settings.samples} samples${settings.tuned ? ', with a tuning file' : ''}.  `,
     `${adapterName(adapter)}${adapter.software ? ' (software, on the CPU)' : ''}  `, `Ceilings: ${ceilingsLine(result.ceilings)}`,
     ...(peers.length ? [`Other engines: ${peers.map((p) => `${p.name} ${p.version}`).join(', ')}`] : []),
   ].join('\n');

@@ -58,7 +58,7 @@ export const benchSchema = z.object({
   ceilings: z.object({
     copyGBps: positive, gflops: positive, f16Gflops: positive.nullable(), subgroupGops: positive.nullable(), dispatchesPerSecond: positive, source: z.enum(['timestamp', 'wall']),
   }),
-  settings: z.object({ samples: z.int().positive(), full: z.boolean(), names: z.array(z.string()), budgetSeconds: z.number().nullable() }),
+  settings: z.object({ samples: z.int().positive(), full: z.boolean(), names: z.array(z.string()), budgetSeconds: z.number().nullable(), tuned: z.boolean().default(false).describe('kernels took settings from a tuning file') }),
   peers: z.array(z.object({ name: z.string(), version: z.string() })),
   missingPeers: z.array(z.object({ name: z.string(), why: z.string() })),
   seconds: positive,

@@ -41,7 +41,7 @@ export async function runBench(gpu: Gpu, options: BenchOptions): Promise<BenchRe
   const budgetSeconds = full || peers.length > 0 || names.length > 0 ? null : BUDGET_SECONDS;
   const result: BenchResult = {
     format: BENCH_FORMAT, version: options.version, date: new Date().toISOString(), where: options.where, adapter, ceilings,
-    settings: { samples, full, names: [...names], budgetSeconds },
+    settings: { samples, full, names: [...names], budgetSeconds, tuned: gpu.tuning.used },
     peers: peers.map(({ name, version }) => ({ name, version })), missingPeers: [...missingPeers], seconds: 0, interrupted: false, rows: [],
   };
   const aborted = new Promise<null>((resolve) => signal?.addEventListener('abort', () => resolve(null), { once: true }));

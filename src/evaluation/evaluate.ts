@@ -181,6 +181,7 @@ class Evaluation {
       config: this.config(batch),
       environment: {
         adapter: { ...this.adapter(), software: model.gpu.software },
+        tuned: model.gpu.tuning.used,
         versions: options.versions,
         seed: options.seed,
         times: { startedAt, totalSeconds: (performance.now() - start) / 1000, phases: this.phases, peakGpuBytes: model.gpu.memory().peak },

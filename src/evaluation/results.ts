@@ -159,6 +159,7 @@ const dictionary = z.object({
 
 const environment = z.object({
   adapter: z.object({ vendor: z.string(), architecture: z.string(), device: z.string(), description: z.string(), software: z.boolean() }),
+  tuned: z.boolean().default(false).describe('kernels took settings from a tuning file, which changes how sums are rounded'),
   versions: z.record(z.string(), z.string()),
   seed: z.int(),
   times: z.object({

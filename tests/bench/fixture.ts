@@ -17,6 +17,6 @@ export function result(rows: Row[], changes: Partial<BenchResult> = {}): BenchRe
     format: BENCH_FORMAT, version: '0.1.0', date: '2026-01-02T03:04:05.678Z', where: { kind: 'node', name: 'Node', version: '20.0.0', platform: 'linux-x64' },
     adapter: { vendor: 'v', architecture: 'a', device: '', description: 'an adapter', isFallback: false, software: false },
     ceilings: { copyGBps: 5, gflops: 60, f16Gflops: null, subgroupGops: 1.5, dispatchesPerSecond: 40_000, source: 'timestamp' },
-    settings: { samples: 5, full: false, names: [], budgetSeconds: 200 }, peers: [], missingPeers: [], seconds: 12, interrupted: false, rows, ...changes,
+    settings: { samples: 5, full: false, names: [], budgetSeconds: 200, tuned: false }, peers: [], missingPeers: [], seconds: 12, interrupted: false, rows, ...changes,
   };
 }

@@ -28,7 +28,7 @@ function small(): Results {
       denominatorGuard: 0.01,
     },
     environment: {
-      adapter: { vendor: 'v', architecture: 'a', device: 'd', description: 'e', software: true }, versions: { diffract: '0' }, seed: 0,
+      adapter: { vendor: 'v', architecture: 'a', device: 'd', description: 'e', software: true }, tuned: false, versions: { diffract: '0' }, seed: 0,
       times: { startedAt: '2024-01-01T00:00:00Z', totalSeconds: 1, phases: [{ name: 'sites', seconds: 1 }], peakGpuBytes: 1 },
     },
   };
