@@ -1,4 +1,5 @@
 /** What this device can do at most, measured: bytes copied and multiply-adds done a second. Kernels are reported as shares of these. */
+import copyBlockSource from '../../kernels/bench-copy-block.wgsl';
 import copySource from '../../kernels/bench-copy.wgsl';
 import fmaSource from '../../kernels/bench-fma.wgsl';
 import halfSource from '../../kernels/bench-fma16.wgsl';
@@ -25,6 +26,7 @@ export interface Ceilings {
 }
 
 const copyKernel = defineKernel('bench-copy', copySource);
+const copyBlockKernel = defineKernel('bench-copy-block', copyBlockSource);
 const fmaKernel = defineKernel('bench-fma', fmaSource);
 const halfKernel = defineKernel('bench-fma16', halfSource);
 const subgroupKernel = defineKernel('bench-subgroup', subgroupSource);
@@ -34,6 +36,7 @@ const SUBGROUP_OPERATIONS = 16;
 const LONG_ENOUGH_MS = 15;
 /** Ways to share a copy out; which is quickest differs from device to device. */
 const COPIES = [[256, 1], [256, 4], [256, 8], [64, 2]] as const;
+const BLOCK_WORKGROUPS = [64, 256] as const;
 const DISPATCHES = 2000;
 
 /** Measures all ceilings; takes a second or two. Frees what it allocates. */
@@ -61,16 +64,20 @@ export function highestCeilings(a: Ceilings, b: Ceilings): Ceilings {
 /** Bandwidth of a copy between two buffers larger than a device's caches (smaller on a CPU driver, where it would take too long). */
 export async function measureCopy(gpu: Gpu): Promise<{ gbps: number; source: Clock }> {
   const bytes = Math.min(gpu.limits.bindingBytes, (gpu.software ? 32 : 512) * 2 ** 20);
-  const count = Math.floor(bytes / 16);
+  const count = Math.floor(bytes / 64) * 4;
   const from = gpu.allocate(bytes);
   const to = gpu.allocate(bytes);
   const bindings = [whole(from, bytes), whole(to, bytes)];
   try {
     gpu.clear(bindings[0]!, bytes);
+    const ways = [
+      ...COPIES.map(([WORKGROUP, PER_THREAD]) => ({ kernel: copyKernel, constants: { WORKGROUP, PER_THREAD }, params: { count }, groups: Math.ceil(count / (WORKGROUP * PER_THREAD)) })),
+      ...BLOCK_WORKGROUPS.map((WORKGROUP) => ({ kernel: copyBlockKernel, constants: { WORKGROUP }, params: { blocks: count / 4 }, groups: Math.ceil(count / 4 / WORKGROUP) })),
+    ];
     let best = { gbps: 0, source: 'wall' as Clock };
-    for (const [WORKGROUP, PER_THREAD] of COPIES) {
+    for (const way of ways) {
       const { msARound, source } = await quickest(gpu, 1, 4, (rounds) => {
-        for (let i = 0; i < rounds; i++) gpu.dispatch({ kernel: copyKernel, constants: { WORKGROUP, PER_THREAD }, bindings, params: { count }, groups: Math.ceil(count / (WORKGROUP * PER_THREAD)) });
+        for (let i = 0; i < rounds; i++) gpu.dispatch({ ...way, bindings });
       });
       const gbps = 2 * count * 16 / (msARound * 1e6);
       if (gbps > best.gbps) best = { gbps, source };
