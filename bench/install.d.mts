@@ -1,0 +1,2 @@
+export function peersInstalled(folder?: string): boolean;
+export function installPeers(): Promise<void>;
