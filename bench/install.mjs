@@ -6,6 +6,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { packageRoot } from '../src/node-adapter.mjs';
 
+/** What a page with the peers needs beside `peers.js`, from the folder bench/. */
+export const PAGE_FILES = ['mjs', 'wasm'].map((ending) => `node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.asyncify.${ending}`);
+
 /** Whether each package that the lock file names is installed in its version. */
 export function peersInstalled(folder = join(packageRoot(), 'bench')) {
   const { packages } = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8'));

@@ -42,5 +42,5 @@ export function addIteratorHelpers(): void {
       return { promise, resolve, reject };
     },
   });
-  if (!('dispose' in Symbol)) Object.defineProperty(Symbol, 'dispose', { value: Symbol('Symbol.dispose') });
+  if (!Reflect.has(Symbol, 'dispose')) Object.defineProperty(Symbol, 'dispose', { value: Symbol('Symbol.dispose') });
 }

@@ -1,9 +1,5 @@
 /** The peers' packages are typed by what is used of them, in the peers' own files, so that types can be checked where they are not installed. */
 declare module '@jax-js/jax';
-declare module '@jax-js/jax/package.json';
 declare module '@tensorflow/tfjs-core';
-declare module '@tensorflow/tfjs-core/package.json';
 declare module '@tensorflow/tfjs-backend-webgpu';
-declare module '@tensorflow/tfjs-backend-webgpu/package.json';
 declare module 'onnxruntime-web/webgpu';
-declare module 'onnxruntime-web/package.json';

@@ -41,7 +41,8 @@ export interface Tf {
   slice(x: TfTensor, from: readonly number[], size: readonly number[]): TfTensor;
 }
 
-interface Backend { endComputePassEncoder(): void; submitQueue(): void; commandEncoder: object | null }
+interface BufferManager { freeBuffers: Map<string, GPUBuffer[]>; numFreeBuffers: number; numBytesAllocated: number }
+interface Backend { bufferManager: BufferManager; endComputePassEncoder(): void; submitQueue(): void; commandEncoder: object | null }
 
 /** Kernels are registered under this name. */
 const BACKEND = 'webgpu';
@@ -66,6 +67,20 @@ export async function openTfjs({ gpu, packages }: PeerSetting): Promise<Peer> {
     backend.submitQueue();
   }
 
+  /** Its pool keeps a buffer of every size that was ever used. */
+  function emptyPool(): void {
+    const pool = backend.bufferManager;
+    for (const buffers of pool.freeBuffers.values()) {
+      for (const buffer of buffers.splice(0)) {
+        pool.numFreeBuffers--;
+        pool.numBytesAllocated -= buffer.size;
+        buffer.destroy();
+      }
+    }
+    // Dawn gives the memory of destroyed buffers back at a later submit.
+    gpu.device.queue.submit([]);
+  }
+
   function prepare(work: PeerWork): PeerRun | null {
     const program = tfProgram(tf, work, gpu.limits.bindingBytes);
     if (!program) return null;
@@ -88,6 +103,7 @@ export async function openTfjs({ gpu, packages }: PeerSetting): Promise<Peer> {
       dispose() {
         free(program.inputs);
         submit();
+        emptyPool();
       },
     };
   }
