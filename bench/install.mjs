@@ -23,7 +23,7 @@ export function peersInstalled(folder = join(packageRoot(), 'bench')) {
 export async function installPeers() {
   const folder = join(packageRoot(), 'bench');
   if (peersInstalled(folder)) return;
-  process.stderr.write('installing the other engines into bench/node_modules (about 220 MB, once) … ');
+  process.stderr.write('installing the other engines into bench/node_modules (about 510 MB, once) … ');
   const started = performance.now();
   // No scripts: everything that is used is in the packages themselves.
   const npm = spawn('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'], shell: process.platform === 'win32' });

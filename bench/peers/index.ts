@@ -2,6 +2,7 @@
 import type { Gpu } from '../../src/gpu/index.ts';
 import { installPeers } from '../install.mjs';
 import { nodePackages } from './node-packages.ts';
+import { openOrtNode } from './ort-node.ts';
 import { openFrom, WEB_PEERS, type OpenedPeers } from './open.ts';
 
 /**
@@ -10,5 +11,5 @@ import { openFrom, WEB_PEERS, type OpenedPeers } from './open.ts';
  */
 export async function openPeers(gpu: Gpu, names?: readonly string[]): Promise<OpenedPeers> {
   await installPeers();
-  return openFrom(WEB_PEERS, gpu, await nodePackages(), names);
+  return openFrom({ ...WEB_PEERS, 'onnxruntime-node': openOrtNode }, gpu, await nodePackages(), names);
 }

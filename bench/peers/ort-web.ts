@@ -1,6 +1,6 @@
 /** onnxruntime-web by its native WebGPU execution provider, compiled to WebAssembly, on the engine's own device. */
 import { onnxModel, type OnnxGraph } from './onnx.ts';
-import { fusedTrial } from './ort-attention.ts';
+import { fusedIsRight } from './ort-fused.ts';
 import { graphOf, type GraphPlan } from './ort-graphs.ts';
 import type { PeerSetting } from './packages.ts';
 import type { Peer, PeerRun, PeerWork } from './peer.ts';
@@ -26,11 +26,11 @@ export async function openOrtWeb({ gpu, packages }: PeerSetting): Promise<Peer> 
   ort.env.logLevel = 'error';
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.proxy = false;
-  let fused: Promise<boolean> | null = null;
+  const fused = fusedIsRight(start, gpu.limits.bindingBytes);
   return {
     name: 'onnxruntime-web', version,
     async prepare(work: PeerWork) {
-      const plan = graphOf(work, gpu.limits.bindingBytes, await fusedIsRight(work));
+      const plan = graphOf(work, gpu.limits.bindingBytes, await fused(work));
       if (!plan) return null;
       return start(plan);
     },
@@ -83,26 +83,6 @@ export async function openOrtWeb({ gpu, packages }: PeerSetting): Promise<Peer> 
         free();
       },
     };
-  }
-
-  /**
-   * Whether the fused attention kernel can be used: on drivers whose subgroups are 8 wide (Mesa's lavapipe) it is wrong beyond 32 positions,
-   * so it is tried once against plain arithmetic.
-   */
-  function fusedIsRight(work: PeerWork): Promise<boolean> {
-    const needed = work.op === 'attention' || work.op === 'forward';
-    return needed ? (fused ??= tryFused()) : Promise.resolve(true);
-  }
-
-  async function tryFused(): Promise<boolean> {
-    const trial = fusedTrial();
-    const run = await start(graphOf(trial.work, gpu.limits.bindingBytes, true)!);
-    try {
-      const result = await run.read();
-      return result.every((x, i) => Math.abs(x - trial.expected[i]!) < 1e-4);
-    } finally {
-      await run.dispose();
-    }
   }
 }
 
