@@ -1,6 +1,6 @@
 /**
  * onnxruntime-node by its WebGPU execution provider: native code with a Dawn and a device of its own, on the driver that the environment
- * names. Its kernels run without bounds checks. It keeps nothing on the device: all inputs are uploaded and all outputs read back in every run.
+ * names. By its documentation release builds leave out bounds checks. It keeps nothing on the device: all inputs are uploaded and all outputs read back in every run.
  */
 import { onnxModel, type OnnxValue } from './onnx.ts';
 import { fusedIsRight } from './ort-fused.ts';
