@@ -12,16 +12,32 @@
 // ALIGNED_A, ALIGNED_B: bases and strides are multiples of 4 (and k, where an operand is read along k), so whole vec4s are read.
 // What is bound in place of something unused is not read.
 //
-// Dispatch: THREADS² threads compute a tile of 8·THREADS rows by 8·THREADS columns, each 8 rows by 8 columns in two halves that lie
-// 4·THREADS apart, so that neighbours read neighbouring vec4s; batches * ceil(m / BLOCK_ROWS) * ceil(n / BLOCK_COLUMNS) workgroups,
-// folded, columns fastest (or rows: ROWS_FASTEST). Workgroup memory: 2 · K_STEP · 8·THREADS numbers (8 KiB for 8 threads, 16 KiB for 16).
-const THREADS: u32 = 8u;
-const WORKGROUP: u32 = THREADS * THREADS;
+// Dispatch: ROW_THREADS by COLUMN_THREADS threads compute a tile, each ROWS (4 or 8) rows by COLUMNS (4 or 8) columns; eights in two halves
+// that lie apart, so that neighbours read neighbouring vec4s. batches * ceil(m / BLOCK_ROWS) * ceil(n / BLOCK_COLUMNS) workgroups, folded,
+// columns fastest (or rows: ROWS_FASTEST). ROW_THREADS, COLUMN_THREADS and K_STEP / 4 are powers of two; an operand's tiles are at most
+// 2 · WORKGROUP pieces of 4 by 4 together. Workgroup memory: BUFFERS · K_STEP · (BLOCK_ROWS + BLOCK_COLUMNS) numbers.
+//
+// While one tile is multiplied, the next is on its way from memory to registers; with BUFFERS = 2 it then goes where nobody reads, and one
+// barrier a tile is enough. Tiles that are read along k would be written by neighbouring threads to addresses that share a bank: their
+// columns are permuted by k / 4 (`swizzle`), which a reader of one k does not notice.
+//
+// SPLITS > 1 is for one matrix, of few tiles and long k: the parts of k are computed apart, as if they were `batches` = SPLITS results
+// [SPLITS, m, n], which matmul-sum.wgsl then adds up in order.
+const ROW_THREADS: u32 = 8u;
+const COLUMN_THREADS: u32 = 8u;
+const ROWS: u32 = 8u;
+const COLUMNS: u32 = 8u;
 const K_STEP: u32 = 16u;
-const TILE4: u32 = THREADS * 2u; // vec4s across a tile
-const PIECES: u32 = TILE4 * (K_STEP / 4u); // pieces of 4 by 4 in an operand's tile
-const BLOCK_ROWS: u32 = THREADS * 8u;
-const BLOCK_COLUMNS: u32 = THREADS * 8u;
+const BUFFERS: u32 = 2u;
+const SPLITS: u32 = 1u;
+const WORKGROUP: u32 = ROW_THREADS * COLUMN_THREADS;
+const BLOCK_ROWS: u32 = ROW_THREADS * ROWS;
+const BLOCK_COLUMNS: u32 = COLUMN_THREADS * COLUMNS;
+const A4: u32 = BLOCK_ROWS / 4u; // vec4s across a's tile
+const B4: u32 = BLOCK_COLUMNS / 4u;
+const K4: u32 = K_STEP / 4u;
+const A_PIECES: u32 = A4 * K4; // pieces of 4 by 4
+const B_PIECES: u32 = B4 * K4;
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = false;
 const ALIGNED_A: bool = false;
@@ -102,61 +118,104 @@ fn finish(batch: u32, row: u32, column: u32, sum: vec4f) {
   if (column + 3u < params.n) { out[at + 3u] = v.w; }
 }
 
-// Tiles as [k, row / 4] and [k, column / 4].
-var<workgroup> aTile: array<vec4f, K_STEP * TILE4>;
-var<workgroup> bTile: array<vec4f, K_STEP * TILE4>;
+// Tiles as [buffer, k, row / 4] and [buffer, k, column / 4].
+var<workgroup> aTile: array<vec4f, BUFFERS * K_STEP * A4>;
+var<workgroup> bTile: array<vec4f, BUFFERS * K_STEP * B4>;
 
 fn readA(at: u32) -> vec4f {
   if (ALIGNED_A) { return a4[at >> 2u]; }
   return vec4f(a[at], a[at + 1u], a[at + 2u], a[at + 3u]);
 }
 
-// Zeros where k is past the end: what lies there could be anything, NaN too.
-fn within(v: vec4f, k: u32) -> vec4f {
-  return select(vec4f(0.0), v, vec4u(k, k + 1u, k + 2u, k + 3u) < vec4u(params.k));
+fn swizzle(k4: u32, along: bool, width: u32) -> u32 {
+  if (!along) { return 0u; }
+  return (k4 * max(1u, 32u / K_STEP)) & min(7u, width - 1u);
 }
 
-// Piece `piece` of a's tile: rows from `row` on and k from `k` on.
-fn loadA(start: u32, row: u32, k: u32, slot: u32) {
-  let w = params.aStride;
-  if (TRANSPOSE_A) {
-    var at = start + k * w + row;
-    for (var i = 0u; i < 4u; i++) {
-      aTile[slot + i * TILE4] = select(vec4f(0.0), readA(at), k + i < params.k);
-      at += w;
-    }
-    return;
-  }
-  let last = params.m - 1u;
-  let v0 = within(readA(start + min(row, last) * w + k), k);
-  let v1 = within(readA(start + min(row + 1u, last) * w + k), k);
-  let v2 = within(readA(start + min(row + 2u, last) * w + k), k);
-  let v3 = within(readA(start + min(row + 3u, last) * w + k), k);
-  aTile[slot] = vec4f(v0.x, v1.x, v2.x, v3.x);
-  aTile[slot + TILE4] = vec4f(v0.y, v1.y, v2.y, v3.y);
-  aTile[slot + 2u * TILE4] = vec4f(v0.z, v1.z, v2.z, v3.z);
-  aTile[slot + 3u * TILE4] = vec4f(v0.w, v1.w, v2.w, v3.w);
+// A piece of 4 by 4 that a thread brings in from each tile in turn.
+struct Piece {
+  ofA: bool,
+  used: bool,
+  at: vec4u, // its four lines in memory
+  step: u32, // from tile to tile
+  k: u32, // its first k in a tile
+  slot: u32, // its place in a tile
 }
 
-fn loadB(start: u32, column: u32, k: u32, slot: u32) {
-  let w = params.bStride;
-  if (!TRANSPOSE_B) {
-    var at = start + k * w + column;
-    for (var i = 0u; i < 4u; i++) {
-      bTile[slot + i * TILE4] = select(vec4f(0.0), fourB(at), k + i < params.k);
-      at += w;
+// Neighbouring threads take neighbouring addresses: along k where the operand's rows run along k, else across the tile.
+// `ofA` and `used` follow from `i`; given apart, they are constants where all threads agree.
+fn pieceOf(i: u32, ofA: bool, used: bool, aStart: u32, bStart: u32, firstRow: u32, firstColumn: u32) -> Piece {
+  var p: Piece;
+  p.ofA = ofA;
+  p.used = used;
+  let lines = vec4u(0u, 1u, 2u, 3u);
+  if (p.ofA) {
+    var x = i % A4;
+    var k4 = i / A4;
+    if (!TRANSPOSE_A) { x = i / K4; k4 = i % K4; }
+    p.k = 4u * k4;
+    p.slot = p.k * A4 + (x ^ swizzle(k4, !TRANSPOSE_A, A4));
+    let row = firstRow + 4u * x;
+    if (TRANSPOSE_A) {
+      p.at = aStart + (p.k + lines) * params.aStride + row;
+      p.step = K_STEP * params.aStride;
+    } else {
+      p.at = aStart + min(row + lines, vec4u(params.m - 1u)) * params.aStride + p.k;
+      p.step = K_STEP;
     }
-    return;
+  } else {
+    let inB = i - A_PIECES;
+    var x = inB % B4;
+    var k4 = inB / B4;
+    if (TRANSPOSE_B) { x = inB / K4; k4 = inB % K4; }
+    p.k = 4u * k4;
+    p.slot = p.k * B4 + (x ^ swizzle(k4, TRANSPOSE_B, B4));
+    let column = firstColumn + 4u * x;
+    if (TRANSPOSE_B) {
+      p.at = bStart + min(column + lines, vec4u(params.n - 1u)) * params.bStride + p.k;
+      p.step = K_STEP;
+    } else {
+      p.at = bStart + (p.k + lines) * params.bStride + column;
+      p.step = K_STEP * params.bStride;
+    }
   }
-  let last = params.n - 1u;
-  let v0 = within(fourB(start + min(column, last) * w + k), k);
-  let v1 = within(fourB(start + min(column + 1u, last) * w + k), k);
-  let v2 = within(fourB(start + min(column + 2u, last) * w + k), k);
-  let v3 = within(fourB(start + min(column + 3u, last) * w + k), k);
-  bTile[slot] = vec4f(v0.x, v1.x, v2.x, v3.x);
-  bTile[slot + TILE4] = vec4f(v0.y, v1.y, v2.y, v3.y);
-  bTile[slot + 2u * TILE4] = vec4f(v0.z, v1.z, v2.z, v3.z);
-  bTile[slot + 3u * TILE4] = vec4f(v0.w, v1.w, v2.w, v3.w);
+  return p;
+}
+
+// A piece's numbers, a column of the matrix for each k; `left` is the number of k from the tile's first on.
+fn fetch(p: Piece, left: u32) -> mat4x4f {
+  var v: mat4x4f;
+  if (p.ofA) {
+    v = mat4x4f(readA(p.at.x), readA(p.at.y), readA(p.at.z), readA(p.at.w));
+    if (!TRANSPOSE_A) { v = transpose(v); }
+  } else {
+    v = mat4x4f(fourB(p.at.x), fourB(p.at.y), fourB(p.at.z), fourB(p.at.w));
+    if (TRANSPOSE_B) { v = transpose(v); }
+  }
+  if (left < K_STEP) {
+    // Zeros where k is past the end: what lies there could be anything, NaN too.
+    v[0] = select(vec4f(0.0), v[0], p.k < left);
+    v[1] = select(vec4f(0.0), v[1], p.k + 1u < left);
+    v[2] = select(vec4f(0.0), v[2], p.k + 2u < left);
+    v[3] = select(vec4f(0.0), v[3], p.k + 3u < left);
+  }
+  return v;
+}
+
+fn keep(p: Piece, v: mat4x4f, buffer: u32) {
+  if (p.ofA) {
+    let slot = buffer * (K_STEP * A4) + p.slot;
+    aTile[slot] = v[0];
+    aTile[slot + A4] = v[1];
+    aTile[slot + 2u * A4] = v[2];
+    aTile[slot + 3u * A4] = v[3];
+  } else {
+    let slot = buffer * (K_STEP * B4) + p.slot;
+    bTile[slot] = v[0];
+    bTile[slot + B4] = v[1];
+    bTile[slot + 2u * B4] = v[2];
+    bTile[slot + 3u * B4] = v[3];
+  }
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -174,59 +233,90 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     columnBlock = inBatch / rowBlocks;
     rowBlock = inBatch - columnBlock * rowBlocks;
   }
-  let firstRow = rowBlock * THREADS * 8u;
-  let firstColumn = columnBlock * THREADS * 8u;
+  let firstRow = rowBlock * BLOCK_ROWS;
+  let firstColumn = columnBlock * BLOCK_COLUMNS;
   var aStart = params.aBase;
-  if (TRANSPOSE_A) { aStart += batch * params.k * params.aStride; } else { aStart += batch * params.m * params.aStride; }
-  let bStart = params.bBase + batch * params.bBatch;
+  var bStart = params.bBase;
+  var depth = params.k;
+  if (SPLITS > 1u) {
+    let part = ((params.k + SPLITS - 1u) / SPLITS + K_STEP - 1u) / K_STEP * K_STEP;
+    let skipped = min(params.k, batch * part);
+    depth = min(part, params.k - skipped);
+    if (TRANSPOSE_A) { aStart += skipped * params.aStride; } else { aStart += skipped; }
+    if (TRANSPOSE_B) { bStart += skipped; } else { bStart += skipped * params.bStride; }
+  } else {
+    if (TRANSPOSE_A) { aStart += batch * params.k * params.aStride; } else { aStart += batch * params.m * params.aStride; }
+    bStart += batch * params.bBatch;
+  }
 
-  let rowThread = local.x / THREADS;
-  let columnThread = local.x % THREADS;
+  let rowThread = local.x / COLUMN_THREADS;
+  let columnThread = local.x % COLUMN_THREADS;
+  let second = local.x + WORKGROUP;
+  let firstOfA = (A_PIECES >= WORKGROUP) || (local.x < A_PIECES);
+  let firstUsed = (A_PIECES + B_PIECES >= WORKGROUP) || (local.x < A_PIECES + B_PIECES);
+  let secondOfA = (A_PIECES > WORKGROUP) && (second < A_PIECES);
+  let secondUsed = (A_PIECES + B_PIECES > WORKGROUP) && (second < A_PIECES + B_PIECES);
+  var p = pieceOf(local.x, firstOfA, firstUsed, aStart, bStart, firstRow, firstColumn);
+  var q = pieceOf(second, secondOfA, secondUsed, aStart, bStart, firstRow, firstColumn);
+  var comingP: mat4x4f;
+  var comingQ: mat4x4f;
   // Sums: eight rows of four columns on the left half and four on the right.
   var l0 = vec4f(); var l1 = vec4f(); var l2 = vec4f(); var l3 = vec4f();
   var l4 = vec4f(); var l5 = vec4f(); var l6 = vec4f(); var l7 = vec4f();
   var r0 = vec4f(); var r1 = vec4f(); var r2 = vec4f(); var r3 = vec4f();
   var r4 = vec4f(); var r5 = vec4f(); var r6 = vec4f(); var r7 = vec4f();
-  for (var begin = 0u; begin < params.k; begin += K_STEP) {
-    // Neighbouring threads take neighbouring addresses: along k where the operand's rows run along k, else across the tile.
-    for (var i = local.x; i < 2u * PIECES; i += WORKGROUP) {
-      let piece = i % PIECES;
-      if (i < PIECES) {
-        var k = piece / TILE4;
-        var x = piece % TILE4;
-        if (!TRANSPOSE_A) { x = piece / (K_STEP / 4u); k = piece % (K_STEP / 4u); }
-        loadA(aStart, firstRow + 4u * x, begin + 4u * k, 4u * k * TILE4 + x);
-      } else {
-        var k = piece / TILE4;
-        var x = piece % TILE4;
-        if (TRANSPOSE_B) { x = piece / (K_STEP / 4u); k = piece % (K_STEP / 4u); }
-        loadB(bStart, firstColumn + 4u * x, begin + 4u * k, 4u * k * TILE4 + x);
+  var buffer = 0u;
+  // A tile behind: while tile `t` comes in, the one before it is multiplied.
+  let tiles = (depth + K_STEP - 1u) / K_STEP;
+  for (var t = 0u; t <= tiles; t++) {
+    let more = t < tiles;
+    if (more) {
+      let left = depth - t * K_STEP;
+      if (p.used) { comingP = fetch(p, left); }
+      if (q.used) { comingQ = fetch(q, left); }
+      p.at += p.step;
+      q.at += q.step;
+    }
+    let ready = select(0u, K4, t > 0u);
+    for (var k4 = 0u; k4 < ready; k4++) {
+      let across = swizzle(k4, !TRANSPOSE_A, A4);
+      let along = swizzle(k4, TRANSPOSE_B, B4);
+      let aLine = buffer * (K_STEP * A4) + 4u * k4 * A4;
+      let bLine = buffer * (K_STEP * B4) + 4u * k4 * B4;
+      let aNear = aLine + (rowThread ^ across);
+      let aFar = aLine + ((ROW_THREADS + rowThread) ^ across);
+      let bNear = bLine + (columnThread ^ along);
+      let bFar = bLine + ((COLUMN_THREADS + columnThread) ^ along);
+      for (var k = 0u; k < 4u; k++) {
+        let x = aTile[aNear + k * A4];
+        let left = bTile[bNear + k * B4];
+        var y: vec4f;
+        var right: vec4f;
+        if (ROWS > 4u) { y = aTile[aFar + k * A4]; }
+        if (COLUMNS > 4u) { right = bTile[bFar + k * B4]; }
+        l0 = fma(vec4f(x.x), left, l0); l1 = fma(vec4f(x.y), left, l1); l2 = fma(vec4f(x.z), left, l2); l3 = fma(vec4f(x.w), left, l3);
+        if (ROWS > 4u) { l4 = fma(vec4f(y.x), left, l4); l5 = fma(vec4f(y.y), left, l5); l6 = fma(vec4f(y.z), left, l6); l7 = fma(vec4f(y.w), left, l7); }
+        if (COLUMNS > 4u) {
+          r0 = fma(vec4f(x.x), right, r0); r1 = fma(vec4f(x.y), right, r1); r2 = fma(vec4f(x.z), right, r2); r3 = fma(vec4f(x.w), right, r3);
+          if (ROWS > 4u) { r4 = fma(vec4f(y.x), right, r4); r5 = fma(vec4f(y.y), right, r5); r6 = fma(vec4f(y.z), right, r6); r7 = fma(vec4f(y.w), right, r7); }
+        }
       }
     }
-    workgroupBarrier();
-    for (var k = 0u; k < K_STEP * TILE4; k += TILE4) {
-      let x = aTile[k + rowThread];
-      let y = aTile[k + THREADS + rowThread];
-      let left = bTile[k + columnThread];
-      let right = bTile[k + THREADS + columnThread];
-      l0 = fma(vec4f(x.x), left, l0); r0 = fma(vec4f(x.x), right, r0);
-      l1 = fma(vec4f(x.y), left, l1); r1 = fma(vec4f(x.y), right, r1);
-      l2 = fma(vec4f(x.z), left, l2); r2 = fma(vec4f(x.z), right, r2);
-      l3 = fma(vec4f(x.w), left, l3); r3 = fma(vec4f(x.w), right, r3);
-      l4 = fma(vec4f(y.x), left, l4); r4 = fma(vec4f(y.x), right, r4);
-      l5 = fma(vec4f(y.y), left, l5); r5 = fma(vec4f(y.y), right, r5);
-      l6 = fma(vec4f(y.z), left, l6); r6 = fma(vec4f(y.z), right, r6);
-      l7 = fma(vec4f(y.w), left, l7); r7 = fma(vec4f(y.w), right, r7);
+    if (more) {
+      if (BUFFERS == 1u) { workgroupBarrier(); } else { buffer = 1u - buffer; }
+      if (p.used) { keep(p, comingP, buffer); }
+      if (q.used) { keep(q, comingQ, buffer); }
+      workgroupBarrier();
     }
-    workgroupBarrier();
   }
   let row = firstRow + 4u * rowThread;
-  let low = row + 4u * THREADS;
+  let low = row + 4u * ROW_THREADS;
   let column = firstColumn + 4u * columnThread;
-  let far = column + 4u * THREADS;
+  let far = column + 4u * COLUMN_THREADS;
   // One body for all stores, and a count that is not known beforehand: sixteen copies would take far longer to compile.
-  let stores = select(16u, 0u, row >= params.m);
+  let stores = select(2u * COLUMNS, 0u, row >= params.m);
   for (var i = 0u; i < stores; i++) {
+    if (ROWS == 4u && (i & 4u) != 0u) { continue; }
     var sum = l0;
     switch i {
       case 1u: { sum = l1; }

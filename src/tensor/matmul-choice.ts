@@ -3,10 +3,14 @@
  *
  * Software drivers want registers and no barriers, and each number loaded by one lane only: with broadcasts lavapipe computes three to
  * four times as many products a second as with every lane loading for itself, and twice as many that way as through workgroup memory.
- * Real GPUs want each number loaded once for a whole tile, and for few rows enough threads, which only a split of k gives.
+ * Real GPUs want each number loaded once for a whole tile, and enough workgroups and threads, which for small results only smaller tiles
+ * and a split of k give.
+ *
+ * Subgroup matrices are not used: they take their operands as f16 or bf16, or for f32 exist on few devices, and are experimental in Dawn.
+ * Subgroup broadcasts are left to CPU drivers: a GPU reads workgroup memory about as fast as it shuffles.
  */
 export const matmulVariants = ['subgroup', 'registers', 'tiled', 'large', 'vector'] as const;
-/** `tiled` and `large` are one kernel, with tiles of 64 by 64 and of 128 by 128. */
+/** `tiled` and `large` are one kernel, with tiles of up to 64 by 64 and of 128 by 128. */
 export type MatmulVariant = (typeof matmulVariants)[number];
 
 /** One product of a batch of matrices: op(a) [batch, m, k] times op(b) [batch, k, n], all dense. */
@@ -31,6 +35,8 @@ export interface MatmulChoice { variant: MatmulVariant; constants: Record<string
 /** What the planner needs to know of an adapter; `subgroupSize` is 0 where subgroups are missing or vary in size. */
 export interface MatmulAdapter {
   software: boolean; subgroupSize: number; bindingBytes: number; workgroupInvocations: number; workgroupBytes: number;
+  /** A GPU in the processor's package, with a tenth of a card's threads. */
+  integrated?: boolean;
   /** What was found best on this adapter, by `matmulClass`. */
   tuned?: Readonly<Record<string, { variant: string; constants: Readonly<Record<string, number>> }>>;
 }
@@ -38,12 +44,26 @@ export interface MatmulAdapter {
 const FEW_ROWS = 4;
 /** Threads that fill a real GPU well enough for the latency of memory to hide. */
 const ENOUGH_THREADS = 16384;
-/** Workgroups of the large tile from which it pays. */
-const ENOUGH_LARGE_TILES = 256;
 const SUBGROUP_MOST_ROWS = 32;
-/** Threads along each side of a tile; each computes 8 by 8. */
-const TILE_THREADS = { tiled: 8, large: 16 } as const;
-const K_STEP = 16;
+/** Workgroups and threads that keep all of a GPU busy. */
+const BUSY = { card: { groups: 128, threads: 16384 }, integrated: { groups: 24, threads: 3072 } } as const;
+/**
+ * Tiles in workgroup memory, and the share of the arithmetic rate that each allows as long as there are enough of them: by each number that
+ * is read from workgroup memory, a thread does 4 multiply-adds with 8 by 8 sums, 2 with 4 by 4.
+ */
+const TILES = [
+  { variant: 'large', share: 1, sizes: { ROW_THREADS: 16, COLUMN_THREADS: 16, ROWS: 8, COLUMNS: 8 } },
+  { variant: 'tiled', share: 0.85, sizes: { ROW_THREADS: 8, COLUMN_THREADS: 8, ROWS: 8, COLUMNS: 8 } },
+  { variant: 'tiled', share: 0.65, sizes: { ROW_THREADS: 8, COLUMN_THREADS: 8, ROWS: 4, COLUMNS: 8 } },
+  { variant: 'tiled', share: 0.5, sizes: { ROW_THREADS: 8, COLUMN_THREADS: 8, ROWS: 4, COLUMNS: 4 } },
+  { variant: 'tiled', share: 0.45, sizes: { ROW_THREADS: 4, COLUMN_THREADS: 16, ROWS: 4, COLUMNS: 4 } },
+] as const;
+/** What writing the parts of a split k, and reading them again, leaves of the rate. */
+const SPLIT_SHARE = 0.75;
+const MOST_SPLITS = 16;
+/** A part of a split k is at least so long. */
+const LEAST_PART = 128;
+const MOST_PART_BYTES = 64 * 2 ** 20;
 
 /** The kernel for a shape: what tuning found for its class if that fits the adapter, else the default. */
 export function chooseMatmul(shape: MatmulShape, adapter: MatmulAdapter): MatmulChoice {
@@ -54,16 +74,57 @@ export function chooseMatmul(shape: MatmulShape, adapter: MatmulAdapter): Matmul
 }
 
 /** The default kernel for a shape. */
-export function chooseVariant({ batch, m, n }: MatmulShape, adapter: MatmulAdapter): MatmulVariant {
+export function chooseVariant(shape: MatmulShape, adapter: MatmulAdapter): MatmulVariant {
   const { software, subgroupSize } = adapter;
+  const { m, n, k } = shape;
   if (software && canBroadcast(subgroupSize)) return m === 1 ? 'vector' : 'subgroup';
   if (m <= FEW_ROWS) return 'vector';
-  // Less than a few tiles of 64 by 64 would leave most of a GPU idle.
-  const small = batch * m * n < 8 * 64 * 64;
-  const fits = (variant: 'tiled' | 'large'): boolean => refuseMatmul({ variant, constants: { THREADS: TILE_THREADS[variant] } }, adapter) === null;
-  if (software || small || !fits('tiled')) return 'registers';
-  const largeTiles = batch * Math.ceil(m / 128) * Math.ceil(n / 128);
-  return largeTiles >= ENOUGH_LARGE_TILES && fits('large') ? 'large' : 'tiled';
+  // A tile of few columns or k is mostly empty.
+  if (software || n <= 16 || k < 16) return 'registers';
+  return bestTile(shape, adapter)?.variant ?? 'registers';
+}
+
+/** The tile that promises the highest share of a GPU's arithmetic rate, of one variant if it is given; null if the adapter can run none. */
+function bestTile(shape: MatmulShape, adapter: MatmulAdapter, variant?: MatmulVariant): MatmulChoice | null {
+  const { batch, m, n, k } = shape;
+  if (batch * m * n === 0) return null;
+  const busy = BUSY[adapter.integrated ? 'integrated' : 'card'];
+  let best: MatmulChoice | null = null;
+  let highest = 0;
+  for (const tile of TILES) {
+    if (variant && tile.variant !== variant) continue;
+    const sizes = withStep(tile, adapter);
+    if (!sizes) continue;
+    const [height, width] = [sizes.ROW_THREADS! * sizes.ROWS!, sizes.COLUMN_THREADS! * sizes.COLUMNS!];
+    const threads = sizes.ROW_THREADS! * sizes.COLUMN_THREADS!;
+    const tiles = batch * Math.ceil(m / height) * Math.ceil(n / width);
+    const filled = batch * m * n / (tiles * height * width);
+    const wanted = Math.ceil(Math.max(busy.groups / tiles, busy.threads / (tiles * threads)));
+    const partBytes = 4 * m * n;
+    const most = batch > 1 ? 1 : Math.min(MOST_SPLITS, Math.floor(k / LEAST_PART), Math.floor(Math.min(MOST_PART_BYTES, adapter.bindingBytes) / partBytes));
+    for (const splits of new Set([1, splitsOf(k, Math.max(1, Math.min(most, wanted)), sizes.K_STEP!)])) {
+      const used = Math.min(1, tiles * splits / busy.groups, tiles * splits * threads / busy.threads);
+      const share = tile.share * filled * used * (splits > 1 ? SPLIT_SHARE : 1);
+      if (share <= highest) continue;
+      highest = share;
+      best = { variant: tile.variant, constants: { ...sizes, SPLITS: splits } };
+    }
+  }
+  return best;
+}
+
+/** The number of parts of k that are left when each is a whole number of steps, as the kernel makes them. */
+function splitsOf(k: number, splits: number, step: number): number {
+  return splits > 1 && k > 0 ? Math.ceil(k / (Math.ceil(k / splits / step) * step)) : 1;
+}
+
+/** A tile with the longest step, and if possible two buffers, that the adapter has workgroup memory for; null if it cannot run it. */
+function withStep({ variant, sizes }: { variant: MatmulVariant; sizes: Record<string, number> }, adapter: MatmulAdapter): Record<string, number> | null {
+  for (const [K_STEP, BUFFERS] of [[16, 2], [8, 2], [16, 1], [8, 1]] as const) {
+    const constants = { ...sizes, K_STEP, BUFFERS };
+    if (refuseMatmul({ variant, constants }, adapter) === null) return constants;
+  }
+  return null;
 }
 
 /** Whether the subgroup kernel is written for subgroups of this size. */
@@ -80,7 +141,10 @@ export function defaultConstants(variant: MatmulVariant, shape: MatmulShape, ada
     const workgroup = adapter.software ? 8 : 64;
     return { WORKGROUP: workgroup, COLUMN_THREADS: n <= 16 ? 2 : adapter.software ? 8 : 16 };
   }
-  if (variant === 'tiled' || variant === 'large') return { THREADS: TILE_THREADS[variant] };
+  if (variant === 'tiled' || variant === 'large') {
+    // Forced onto an adapter that refuses it, it is tried as it is.
+    return bestTile(shape, adapter, variant)?.constants ?? { ...TILES.find((tile) => tile.variant === variant)!.sizes, K_STEP: 8, BUFFERS: 1, SPLITS: 1 };
+  }
   const rows = m === 1 ? 1 : 4;
   if (adapter.software) return { WORKGROUP: 8, LANES: 1, ROWS: rows };
   const sets = batch * Math.ceil(m / rows) * Math.ceil(n / 4);
@@ -110,7 +174,7 @@ export function matmulCandidates(shape: MatmulShape, adapter: MatmulAdapter): Ma
   const untuned = { ...adapter, tuned: undefined };
   const all: MatmulChoice[] = [];
   const add = (variant: MatmulVariant, constants: Record<string, number>): void => void all.push({ variant, constants });
-  const { m, n } = shape;
+  const { batch, m, n, k } = shape;
   const { software, subgroupSize } = adapter;
   if (canBroadcast(subgroupSize) && software) {
     for (const most of [32, 24, 16, 8, 4]) add('subgroup', { SUBGROUP: subgroupSize, ROWS: subgroupRows(m, most) });
@@ -121,11 +185,15 @@ export function matmulCandidates(shape: MatmulShape, adapter: MatmulAdapter): Ma
     for (const WORKGROUP of software ? [8, 16] : [64, 128]) for (const LANES of lanes) for (const ROWS of rows) add('vector', { WORKGROUP, LANES, ROWS });
   }
   if (!software && m > 4) {
-    for (const THREADS of [8, 16]) for (const K_STEP of [16, 32, 8]) add(THREADS === 8 ? 'tiled' : 'large', { THREADS, K_STEP });
+    const most = batch > 1 ? 1 : Math.min(MOST_SPLITS, Math.floor(k / LEAST_PART), Math.floor(Math.min(MOST_PART_BYTES, adapter.bindingBytes) / (4 * m * n)));
+    for (const { variant, sizes } of TILES) for (const K_STEP of [16, 8, 32]) for (const BUFFERS of [2, 1]) for (const SPLITS of [1, 2, 4, 8, 16]) {
+      if (SPLITS === 1 || (SPLITS <= most && splitsOf(k, SPLITS, K_STEP) === SPLITS && BUFFERS === 2 && K_STEP === 16)) add(variant, { ...sizes, K_STEP, BUFFERS, SPLITS });
+    }
   }
   for (const WORKGROUP of software ? [8, 16, 32] : [64, 128, 32]) for (const COLUMN_THREADS of [2, 4, 8, 16, 32]) {
     if (COLUMN_THREADS <= WORKGROUP && (COLUMN_THREADS * 2 <= n || COLUMN_THREADS === 2)) add('registers', { WORKGROUP, COLUMN_THREADS });
   }
+  const textOf = ({ variant, constants }: MatmulChoice): string => `${variant} ${Object.entries(constants).sort().join(' ')}`;
   const used = new Set([textOf(chooseMatmul(shape, untuned))]);
   return all.filter((choice) => {
     const text = textOf(choice);
@@ -135,15 +203,9 @@ export function matmulCandidates(shape: MatmulShape, adapter: MatmulAdapter): Ma
   });
 }
 
-/** A choice with all constants that matter written out, so that equal ones look equal. */
-function textOf({ variant, constants }: MatmulChoice): string {
-  const all: Record<string, number> = { ...(variant === 'tiled' || variant === 'large' ? { K_STEP } : {}), ...constants };
-  return `${variant === 'large' ? 'tiled' : variant} ${Object.keys(all).sort().map((name) => `${name}=${all[name]}`).join(' ')}`;
-}
-
 /** Why an adapter cannot run a kernel so, in a few words; null where it can. */
 export function refuseMatmul({ variant, constants }: { variant: string; constants: Readonly<Record<string, number>> }, adapter: Omit<MatmulAdapter, 'bindingBytes' | 'software'>): string | null {
-  const { WORKGROUP = 0, COLUMN_THREADS = 1, LANES = 1, ROWS = 1, SUBGROUP = 0, THREADS = 8, K_STEP: step = K_STEP } = constants;
+  const { WORKGROUP = 0, COLUMN_THREADS = 1, LANES = 1, ROWS = 1, SUBGROUP = 0 } = constants;
   const tooLarge = (threads: number): string | null => (threads <= adapter.workgroupInvocations ? null : `${threads} threads a workgroup, at most ${adapter.workgroupInvocations}`);
   if (variant === 'subgroup') {
     if (SUBGROUP !== adapter.subgroupSize || !canBroadcast(SUBGROUP)) return `it needs subgroups of ${SUBGROUP}`;
@@ -158,9 +220,18 @@ export function refuseMatmul({ variant, constants }: { variant: string; constant
     return LANES > 1 && WORKGROUP * 16 > adapter.workgroupBytes ? 'too little workgroup memory' : tooLarge(WORKGROUP);
   }
   if (variant !== 'tiled' && variant !== 'large') return `there is no variant ${variant}`;
-  if (THREADS < 1 || step < 4 || step % 4) return `${step} k a step are no multiple of 4`;
-  const bytes = 2 * step * 8 * THREADS * 4;
-  return bytes > adapter.workgroupBytes ? `${bytes} bytes of workgroup memory, at most ${adapter.workgroupBytes}` : tooLarge(THREADS * THREADS);
+  return refuseTile(constants, adapter) ?? tooLarge((constants.ROW_THREADS ?? 8) * (constants.COLUMN_THREADS ?? 8));
+}
+
+function refuseTile(constants: Readonly<Record<string, number>>, { workgroupBytes }: { workgroupBytes: number }): string | null {
+  const { ROW_THREADS = 8, COLUMN_THREADS = 8, ROWS = 8, COLUMNS = 8, K_STEP = 16, BUFFERS = 2, SPLITS = 1 } = constants;
+  const powers = [ROW_THREADS, COLUMN_THREADS, K_STEP / 4].every((x) => x >= 1 && Number.isInteger(Math.log2(x)));
+  if (!powers || K_STEP > 32 || ![ROWS, COLUMNS].every((x) => x === 4 || x === 8)) return `${ROW_THREADS} by ${COLUMN_THREADS} threads of ${ROWS} by ${COLUMNS} and ${K_STEP} k a step are no tile`;
+  if (BUFFERS < 1 || BUFFERS > 2 || SPLITS < 1 || SPLITS > 256) return `${BUFFERS} buffers and ${SPLITS} splits cannot be`;
+  const across = ROW_THREADS * ROWS + COLUMN_THREADS * COLUMNS;
+  if (across * K_STEP > 32 * ROW_THREADS * COLUMN_THREADS) return 'its threads cannot bring in two pieces each';
+  const bytes = BUFFERS * K_STEP * across * 4;
+  return bytes > workgroupBytes ? `${bytes} bytes of workgroup memory, at most ${workgroupBytes}` : null;
 }
 
 function isVariant(name: string): name is MatmulVariant {

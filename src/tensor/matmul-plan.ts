@@ -28,12 +28,27 @@ export interface MatmulStep {
   last: boolean;
 }
 
-export interface MatmulPlan { variant: MatmulVariant; constants: Record<string, number>; steps: MatmulStep[] }
+export interface MatmulPlan {
+  variant: MatmulVariant;
+  constants: Record<string, number>;
+  /** Parts of k that are computed apart and then added up; with more than one there is one step, which computes all of them. */
+  splits: number;
+  steps: MatmulStep[];
+}
 
-/** The plan for a shape. A `variant` overrides the choice of the kernel. No steps where there is nothing to compute. */
-export function planMatmul(shape: MatmulShape, adapter: MatmulAdapter, forced?: MatmulVariant): MatmulPlan {
-  const { variant, constants } = forced ? { variant: forced, constants: defaultConstants(forced, shape, adapter) } : chooseMatmul(shape, adapter);
-  return { variant, constants, steps: windows(shape, adapter.bindingBytes).map((w) => makeStep(shape, w, variant, constants)) };
+/** What overrides the choice of the kernel, and of its constants. */
+export interface Forced { variant?: MatmulVariant; constants?: Readonly<Record<string, number>> }
+
+/** The plan for a shape. No steps where there is nothing to compute. */
+export function planMatmul(shape: MatmulShape, adapter: MatmulAdapter, forced: Forced = {}): MatmulPlan {
+  const choice = forced.variant ? { variant: forced.variant, constants: defaultConstants(forced.variant, shape, adapter) } : chooseMatmul(shape, adapter);
+  const { variant } = choice;
+  const constants = { ...choice.constants, ...forced.constants };
+  const parts = windows(shape, adapter.bindingBytes);
+  const whole = parts.length === 1 && shape.batch === 1 && shape.k > 0;
+  const room = constants.SPLITS! * shape.m * shape.n * 4 <= adapter.bindingBytes;
+  if (constants.SPLITS! > 1 && !(whole && room)) constants.SPLITS = 1;
+  return { variant, constants, splits: constants.SPLITS ?? 1, steps: parts.map((w) => makeStep(shape, w, variant, constants)) };
 }
 
 function makeStep(s: MatmulShape, window: Window, variant: MatmulVariant, sizes: Record<string, number>): MatmulStep {
@@ -54,7 +69,7 @@ function makeStep(s: MatmulShape, window: Window, variant: MatmulVariant, sizes:
   const alignment = aligned(variant, s, { a: a.base, b: b.base, k: ks.count });
   const { rowBlocks, columnBlocks } = blocks(variant, sizes, rows.count, columns.count);
   return {
-    window, accumulate, last, groups: batch.count * rowBlocks * columnBlocks,
+    window, accumulate, last, groups: (sizes.SPLITS ?? 1) * batch.count * rowBlocks * columnBlocks,
     bound: { a: a.bound, b: b.bound, bias: bias.bound, residual: residual.bound, out: out.bound },
     constants: { TRANSPOSE_A: s.transposeA, TRANSPOSE_B: s.transposeB, B_HALF: s.halfB ?? false, ...alignment },
     // The larger operand is read once, the smaller one stays in the caches.
@@ -81,9 +96,9 @@ function aligned(variant: MatmulVariant, s: MatmulShape, at: { a: number; b: num
 
 /** Workgroups along rows and columns. */
 function blocks(variant: MatmulVariant, sizes: Record<string, number>, rows: number, columns: number): { rowBlocks: number; columnBlocks: number } {
-  const { WORKGROUP = 0, COLUMN_THREADS = 1, THREADS = 0, LANES = 1, ROWS = 1, SUBGROUP = 1 } = sizes;
+  const { WORKGROUP = 0, COLUMN_THREADS = 1, ROW_THREADS = 1, LANES = 1, ROWS = 1, COLUMNS = 1, SUBGROUP = 1 } = sizes;
   const [height, width] = variant === 'subgroup' ? [ROWS, 4 * SUBGROUP] : variant === 'registers' ? [8 * WORKGROUP / COLUMN_THREADS, 4 * COLUMN_THREADS]
-    : variant === 'vector' ? [ROWS, 4 * WORKGROUP / LANES] : [8 * THREADS, 8 * THREADS];
+    : variant === 'vector' ? [ROWS, 4 * WORKGROUP / LANES] : [ROW_THREADS * ROWS, COLUMN_THREADS * COLUMNS];
   return { rowBlocks: Math.ceil(rows / height), columnBlocks: Math.ceil(columns / width) };
 }
 

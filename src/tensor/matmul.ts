@@ -2,10 +2,11 @@
 import registersSource from '../../kernels/matmul-registers.wgsl';
 import subgroupSource from '../../kernels/matmul-subgroup.wgsl';
 import tiledSource from '../../kernels/matmul-tiled.wgsl';
+import sumSource from '../../kernels/matmul-sum.wgsl';
 import vectorSource from '../../kernels/matmul-vector.wgsl';
 import { ShapeError } from '../errors.ts';
-import { defineKernel, installTunable, type BufferSlice, type Kernel } from '../gpu/index.ts';
-import { planMatmul, refuseMatmul, type MatmulShape, type MatmulVariant, type Range } from './matmul-plan.ts';
+import { defineKernel, installTunable, type BufferSlice, type Gpu, type Kernel } from '../gpu/index.ts';
+import { planMatmul, refuseMatmul, type MatmulAdapter, type MatmulShape, type MatmulStep, type MatmulVariant, type Range } from './matmul-plan.ts';
 import { Tensor, elements, sameShape, showShape } from './tensor.ts';
 
 const tiledKernel = defineKernel('matmul-tiled', tiledSource);
@@ -16,6 +17,8 @@ const kernels: Record<MatmulVariant, Kernel> = {
   large: tiledKernel,
   vector: defineKernel('matmul-vector', vectorSource),
 };
+const sumKernel = defineKernel('matmul-sum', sumSource);
+const SUM_ELEMENTS = 256; // WORKGROUP · 4 of the kernel
 installTunable({
   operation: 'matmul', kernels,
   constants: {
@@ -45,6 +48,8 @@ export interface MatmulOptions {
   outColumn?: number;
   /** Forces a kernel; the planner chooses otherwise. For tests and benchmarks. */
   variant?: MatmulVariant;
+  /** Forces values of its constants. For tests and benchmarks. */
+  constants?: Readonly<Record<string, number>>;
   /** Plans as for a CPU driver, or as for a real GPU, whatever this one is. For tests and benchmarks. */
   software?: boolean;
 }
@@ -59,26 +64,49 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   const { bias, activation, scale = 1, software = gpu.software } = options;
   const { shape, outShape } = shapeOf(a, b, options);
   const out = options.out ?? Tensor.empty(gpu, outShape);
-  const plan = planMatmul(shape, { ...gpu.limits, software, subgroupSize: gpu.subgroupSize, tuned: software === gpu.software ? gpu.tuning.choices.matmul : undefined }, options.variant);
+  const plan = planMatmul(shape, { ...matmulAdapter(gpu), software, ...(software === gpu.software ? {} : { tuned: undefined }) }, options);
   const parts = plan.steps.some((s) => s.accumulate);
   // Partial sums would overwrite a residual that stands where they go.
   const inPlace = options.residual !== undefined && options.residual.storage === out.storage && !parts;
   const residual = options.residual && options.residual.storage === out.storage && parts ? options.residual.clone() : options.residual;
   const epilogue = (bias ? (shape.biasBatch ? FLAGS.biasEach : FLAGS.bias) : 0) | (activation ? FLAGS[activation] : 0)
     | (residual ? (inPlace ? FLAGS.residualOut : FLAGS.residual) : 0);
-  for (const { constants, params, groups, bound, accumulate, last, rowsFastest } of plan.steps) {
+  const bind = ({ bound }: MatmulStep, into: BufferSlice): BufferSlice[] => [
+    ...(plan.variant === 'subgroup' ? [part(a, bound.a)] : [part(a, bound.a), part(a, bound.a)]), part(b, bound.b), part(b, bound.b), part(b, bound.b),
+    // A kernel without bias or residual does not read their bindings; a stands in.
+    bias ? part(bias, bound.bias) : part(a, bound.a), residual && !inPlace ? part(residual, bound.residual) : part(a, bound.a), into,
+  ];
+  for (const step of plan.steps) {
+    const { constants, params, groups, bound, accumulate, last, rowsFastest } = step;
+    if (plan.splits > 1) {
+      const { m, n, outStride, residualStride, outBase, biasBase, residualBase } = params as Record<string, number>;
+      const sums = Tensor.empty(gpu, [plan.splits, m!, n!]);
+      gpu.dispatch({
+        kernel: kernels[plan.variant], groups, constants: { ...plan.constants, ...constants }, bindings: bind(step, sums),
+        params: { ...params, batches: plan.splits, outStride: n!, outBase: 0, flags: rowsFastest ? FLAGS.rowsFastest : 0, scale: 1 },
+      });
+      gpu.dispatch({
+        kernel: sumKernel, groups: Math.ceil(m! * Math.ceil(n! / 4) * 4 / SUM_ELEMENTS), bindings: [sums, ...bind(step, part(out, bound.out)).slice(-3)],
+        params: { splits: plan.splits, m: m!, n: n!, outStride: outStride!, residualStride: residualStride!, outBase: outBase!, biasBase: biasBase!, residualBase: residualBase!, flags: epilogue, scale },
+      });
+      sums.dispose();
+      continue;
+    }
     const flags = (last ? epilogue : 0) | (accumulate ? FLAGS.accumulate : 0) | (rowsFastest ? FLAGS.rowsFastest : 0);
     gpu.dispatch({
-      kernel: kernels[plan.variant], groups, params: { ...params, flags, scale }, constants: { ...plan.constants, ...constants },
-      // A kernel without bias or residual does not read their bindings; a stands in.
-      bindings: [
-        ...(plan.variant === 'subgroup' ? [part(a, bound.a)] : [part(a, bound.a), part(a, bound.a)]), part(b, bound.b), part(b, bound.b), part(b, bound.b), bias ? part(bias, bound.bias) : part(a, bound.a),
-        residual && !inPlace ? part(residual, bound.residual) : part(a, bound.a), part(out, bound.out),
-      ],
+      kernel: kernels[plan.variant], groups, params: { ...params, flags, scale }, constants: { ...plan.constants, ...constants }, bindings: bind(step, part(out, bound.out)),
     });
   }
   if (residual !== options.residual) residual?.dispose();
   return out;
+}
+
+/** What the planner needs to know of a device. */
+export function matmulAdapter(gpu: Gpu): MatmulAdapter {
+  // WebGPU does not tell; these vendors make cards rarely or never, and Intel's have an architecture of their own.
+  const { vendor, architecture } = gpu.info;
+  const integrated = /^(apple|arm|qualcomm|img-tec|samsung)$/i.test(vendor) || (/^intel$/i.test(vendor) && !/hpg/i.test(architecture));
+  return { ...gpu.limits, software: gpu.software, subgroupSize: gpu.subgroupSize, integrated, tuned: gpu.tuning.choices.matmul };
 }
 
 function part(tensor: Tensor, { start, count }: Range): BufferSlice {

@@ -20,20 +20,24 @@ test('software drivers get kernels without barriers, real GPUs tiles, few rows a
   assert.is(chooseVariant(shape(2, 50257, 768, { transposeB: true }), broadcasting), 'subgroup');
   assert.is(chooseVariant(shape(1, 50257, 768, { transposeB: true }), broadcasting), 'vector');
   assert.is(chooseVariant(shape(1000, 768, 768), { ...broadcasting, subgroupSize: 128 }), 'registers');
-  assert.is(chooseVariant(shape(1000, 768, 768), real), 'tiled');
+  assert.is(chooseVariant(shape(1024, 1024, 1024), real), 'tiled');
   assert.is(chooseVariant(shape(4096, 4096, 768), real), 'large');
-  assert.is(chooseVariant(shape(4096, 4096, 768), { ...real, workgroupBytes: 16000 }), 'tiled');
-  assert.is(chooseVariant(shape(19, 768, 768), real), 'registers');
+  assert.is(chooseVariant(shape(4096, 4096, 768), { ...real, workgroupInvocations: 128 }), 'tiled');
+  assert.is(chooseVariant(shape(19, 768, 768), real), 'tiled');
+  assert.is(chooseVariant(shape(1000, 12, 768), real), 'registers');
   assert.is(chooseVariant(shape(1, 768, 768), real), 'vector');
-  assert.is(chooseVariant(shape(1000, 768, 768), { ...real, workgroupBytes: 4096 }), 'registers');
+  assert.is(chooseVariant(shape(1000, 768, 768), { ...real, workgroupBytes: 1024 }), 'registers');
 });
 
 test('sizes follow the adapter: lanes where threads are missing, a larger tile where there is work for it', () => {
   assert.equal(planMatmul(shape(1, 768, 768), lavapipe).constants, { WORKGROUP: 8, LANES: 1, ROWS: 1 });
   assert.equal(planMatmul(shape(1, 768, 768), real).constants, { WORKGROUP: 64, LANES: 64, ROWS: 1 });
   assert.equal(planMatmul(shape(4, 50257, 768, { transposeB: true }), real).constants, { WORKGROUP: 64, LANES: 2, ROWS: 4 });
-  assert.equal(planMatmul(shape(1024, 768, 768), real).constants, { THREADS: 8 });
-  assert.equal(planMatmul(shape(4096, 4096, 768), real).constants, { THREADS: 16 });
+  const [large, middle] = [{ ROW_THREADS: 16, COLUMN_THREADS: 16, ROWS: 8, COLUMNS: 8 }, { ROW_THREADS: 8, COLUMN_THREADS: 8, ROWS: 8, COLUMNS: 8 }];
+  assert.equal(planMatmul(shape(1024, 1024, 768), { ...real, workgroupInvocations: 128 }).constants, { ...middle, K_STEP: 16, BUFFERS: 2, SPLITS: 1 });
+  assert.equal(planMatmul(shape(4096, 4096, 768), real).constants, { ...large, K_STEP: 16, BUFFERS: 2, SPLITS: 1 });
+  assert.equal(planMatmul(shape(4096, 4096, 768), { ...real, workgroupBytes: 16384 }).constants, { ...large, K_STEP: 8, BUFFERS: 2, SPLITS: 1 });
+  assert.equal(planMatmul(shape(4096, 4096, 768), { ...real, workgroupBytes: 8192 }).constants, { ...large, K_STEP: 8, BUFFERS: 1, SPLITS: 1 });
   for (const [rows, tile] of [[2, 4], [19, 20], [33, 20], [64, 32], [1000, 32]] as const) {
     assert.equal(planMatmul(shape(rows, 768, 768), broadcasting).constants, { SUBGROUP: 8, ROWS: tile });
   }
@@ -48,7 +52,7 @@ test('nothing to compute gives no steps; no k gives one, for the epilogue', () =
 });
 
 test('whole vec4s are read only where bases, strides and k allow it, and said to be only where the kernel does', () => {
-  const aligned = (s: MatmulShape, variant: MatmulVariant): unknown[] => planMatmul(s, lavapipe, variant).steps.map(({ constants }) => [constants.ALIGNED_A, constants.ALIGNED_B]).flat();
+  const aligned = (s: MatmulShape, variant: MatmulVariant): unknown[] => planMatmul(s, lavapipe, { variant }).steps.map(({ constants }) => [constants.ALIGNED_A, constants.ALIGNED_B]).flat();
   assert.equal(aligned(shape(10, 8, 12), 'tiled'), [true, true]);
   assert.equal(aligned(shape(10, 9, 12), 'tiled'), [true, false]);
   assert.equal(aligned(shape(10, 9, 12, { transposeB: true }), 'tiled'), [true, true]);
@@ -94,7 +98,7 @@ test('windows cover every product exactly once, each within the binding limit', 
     for (const variant of matmulVariants) {
       const done = new Int32Array(batch * m * n);
       const finished = new Int32Array(batch * m * n);
-      for (const step of planMatmul(s, { ...broadcasting, bindingBytes: limit }, variant).steps) {
+      for (const step of planMatmul(s, { ...broadcasting, bindingBytes: limit }, { variant }).steps) {
         checkStep(s, step, limit);
         const { batch: b, rows, columns, ks } = step.window;
         assert.is(step.accumulate, ks.start > 0);
@@ -147,13 +151,15 @@ test('what was tuned for a class is used for it alone, and only where it fits th
   assert.equal(plan.constants, { WORKGROUP: 16, COLUMN_THREADS: 4 });
   assert.is(plan.steps[0]!.groups, 1 * 48);
   assert.is(planMatmul(shape(200, 768, 768), { ...broadcasting, tuned }).variant, 'subgroup');
-  assert.is(planMatmul(s, { ...broadcasting, tuned }, 'vector').variant, 'vector');
+  assert.is(planMatmul(s, { ...broadcasting, tuned }, { variant: 'vector' }).variant, 'vector');
   for (const [choice, adapter, why] of [
     [{ variant: 'registers', constants: { WORKGROUP: 2048, COLUMN_THREADS: 4 } }, broadcasting, /2048 threads a workgroup/],
     [{ variant: 'subgroup', constants: { SUBGROUP: 32, ROWS: 8 } }, broadcasting, /subgroups of 32/],
     [{ variant: 'subgroup', constants: { SUBGROUP: 8, ROWS: 64 } }, broadcasting, /64 rows/],
     [{ variant: 'magic', constants: {} }, broadcasting, /no variant magic/],
-    [{ variant: 'large', constants: { THREADS: 16 } }, { ...real, workgroupBytes: 8192 }, /16384 bytes/],
+    [{ variant: 'large', constants: { ROW_THREADS: 16, COLUMN_THREADS: 16 } }, { ...real, workgroupBytes: 8192 }, /32768 bytes/],
+    [{ variant: 'tiled', constants: { ROW_THREADS: 6 } }, real, /6 by 8 threads .* are no tile/],
+    [{ variant: 'tiled', constants: { K_STEP: 32, ROWS: 8, BUFFERS: 1, ROW_THREADS: 16, COLUMN_THREADS: 2 } }, real, /two pieces/],
     [{ variant: 'vector', constants: { WORKGROUP: 64, LANES: 3, ROWS: 1 } }, real, /3 lanes/],
   ] as const) {
     assert.match(refuseMatmul(choice, adapter) ?? '', why);
