@@ -4,7 +4,8 @@
 // weights, weighted values so far, rescaled when the maximum grows (Milakov and Gimelshein 2018, arXiv 1805.02867).
 //   scores   lane l holds keys 4l … 4l+3 of the block as a vec4, for each of ROWS queries; lane l loads row l of q and all others get it by broadcast
 //   values   lane l holds columns 4l … 4l+3 (and the same after every 4·SUBGROUP columns, VECTORS times) of z; a weight is handed round from its lane
-// Each number is so loaded by one lane only, which is what counts on a CPU driver: 12 loads of a lane for 16 multiply-adds of scores, 8 for 16 of values.
+// Each number is so loaded by one lane only, which is what counts on a CPU driver: with 16 queries and 32 keys, 48 loads of a lane for 512
+// multiply-adds of scores, 64 for 1,024 of values. Lanes that have no query or key to load are masked: there a masked lane loads nothing.
 //
 // qkv   [batch, queries, 3, heads, width]    the query rows; as vec4f: width and the bases are multiples of 4
 // kv    [batch, keyRows, 3, heads, width]    the key and value rows: qkv itself, or the earlier positions of a prefix
@@ -16,7 +17,7 @@
 // `begin` the softmax starts afresh, else it goes on from state and z; with `end` z is divided by the total, else state is kept.
 // Needs: 4 · width operations for each query and key it sees; reads q once, k and v once for each tile of queries.
 // Dispatch: one subgroup a workgroup, which must be the device's fixed SUBGROUP (4 or 8) threads; batch · heads · ceil(queries / ROWS) workgroups, folded.
-// width ≤ 4 · SUBGROUP · VECTORS, VECTORS ≤ 4, ROWS ≤ 16. Keys of a block past the last one get weight 0 and read the last one: all must be finite.
+// width ≤ 4 · SUBGROUP · VECTORS, VECTORS ≤ 4, ROWS ≤ 16. Keys of a block past the last one get weight 0; up to three of them read the last one, so all must be finite.
 enable subgroups;
 
 const SUBGROUP: u32 = 8u;
@@ -180,14 +181,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var s8 = vec4f(); var s9 = vec4f(); var s10 = vec4f(); var s11 = vec4f(); var s12 = vec4f(); var s13 = vec4f(); var s14 = vec4f(); var s15 = vec4f();
     for (var c = 0u; c < width; c++) {
       var x: array<vec4f, 4>;
-      x[0] = qkv[at[0] + c];
-      if (ROWS > 1u * SUBGROUP) { x[1] = qkv[at[1] + c]; }
-      if (ROWS > 2u * SUBGROUP) { x[2] = qkv[at[2] + c]; }
-      if (ROWS > 3u * SUBGROUP) { x[3] = qkv[at[3] + c]; }
-      let k0 = kv[k.x + c];
-      let k1 = kv[k.y + c];
-      let k2 = kv[k.z + c];
-      let k3 = kv[k.w + c];
+      if (lane < own) { x[0] = qkv[at[0] + c]; }
+      if (ROWS > 1u * SUBGROUP) { if (lane + 1u * SUBGROUP < own) { x[1] = qkv[at[1] + c]; } }
+      if (ROWS > 2u * SUBGROUP) { if (lane + 2u * SUBGROUP < own) { x[2] = qkv[at[2] + c]; } }
+      if (ROWS > 3u * SUBGROUP) { if (lane + 3u * SUBGROUP < own) { x[3] = qkv[at[3] + c]; } }
+      var k0 = vec4f();
+      var k1 = vec4f();
+      var k2 = vec4f();
+      var k3 = vec4f();
+      if (key.x < end) {
+        k0 = kv[k.x + c];
+        k1 = kv[k.y + c];
+        k2 = kv[k.z + c];
+        k3 = kv[k.w + c];
+      }
       let kx = vec4f(k0.x, k1.x, k2.x, k3.x);
       let ky = vec4f(k0.y, k1.y, k2.y, k3.y);
       let kz = vec4f(k0.z, k1.z, k2.z, k3.z);
@@ -225,7 +232,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if (ROWS > 13u) { let keep = weigh(&w13, &s13, key, seen + 13u * more); a13 *= keep; if (VECTORS > 1u) { b13 *= keep; } if (VECTORS > 2u) { c13 *= keep; } if (VECTORS > 3u) { d13 *= keep; } }
     if (ROWS > 14u) { let keep = weigh(&w14, &s14, key, seen + 14u * more); a14 *= keep; if (VECTORS > 1u) { b14 *= keep; } if (VECTORS > 2u) { c14 *= keep; } if (VECTORS > 3u) { d14 *= keep; } }
     if (ROWS > 15u) { let keep = weigh(&w15, &s15, key, seen + 15u * more); a15 *= keep; if (VECTORS > 1u) { b15 *= keep; } if (VECTORS > 2u) { c15 *= keep; } if (VECTORS > 3u) { d15 *= keep; } }
-    for (var source = 0u; source < SUBGROUP; source++) {
+    let sources = min(SUBGROUP, (end - j + 3u) / 4u);
+    for (var source = 0u; source < sources; source++) {
       let v = vec4u(kBase + model + lane) + min(vec4u(j + source * 4u) + vec4u(0u, 1u, 2u, 3u), vec4u(keys - 1u)) * (3u * model);
       {
         let va = kv[v.x];

@@ -23,8 +23,8 @@ export interface AttentionPlan { variant: AttentionVariant; constants: Record<st
 export const TILED_MOST_WIDTH = 64;
 const ROWS_MOST_QUERIES = 8;
 const SUBGROUP_MOST_ROWS = 16;
-/** With fewer keys than this most of a block of 16 or 32 keys would be masked: `lanes` is quicker (1.4 against 1.8 ms for 64 prompts of 19 on lavapipe). */
-const SUBGROUP_LEAST_KEYS = 48;
+/** With fewer keys than this `lanes` is quicker where subgroups have 4 lanes (SwiftShader: 8.1 against 15.6 ms for 64 prompts of 19, even at 48). */
+const SUBGROUP_OF_4_LEAST_KEYS = 48;
 /** vec4s of a head that a lane of the subgroup kernel can hold. */
 const MOST_VECTORS = 4;
 
@@ -47,6 +47,9 @@ export function whyNot(variant: AttentionVariant, { width }: Pick<AttentionShape
 }
 
 function choose(shape: AttentionShape, adapter: AttentionAdapter): AttentionVariant {
-  if (adapter.software) return shape.length + shape.queries >= SUBGROUP_LEAST_KEYS && whyNot('subgroup', shape, adapter) === null ? 'subgroup' : 'lanes';
+  if (adapter.software) {
+    const enough = adapter.subgroupSize !== 4 || shape.length + shape.queries >= SUBGROUP_OF_4_LEAST_KEYS;
+    return enough && whyNot('subgroup', shape, adapter) === null ? 'subgroup' : 'lanes';
+  }
   return shape.queries <= ROWS_MOST_QUERIES || shape.width > TILED_MOST_WIDTH ? 'rows' : 'tiled';
 }

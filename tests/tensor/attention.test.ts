@@ -122,12 +122,13 @@ test('the variants for CPU drivers equal it, whichever the device would take', a
 
 test('the plan follows device and shape', () => {
   const plan = (queries: number, width: number, software: boolean, subgroupSize: number, length = 0): unknown => planAttention({ queries, length, width }, { software, subgroupSize });
-  for (const [queries, rows, length] of [[1, 1, 128], [2, 2, 50], [16, 16, 100], [19, 10, 30], [64, 16, 0], [128, 16, 0], [1024, 16, 0]] as const) {
+  for (const [queries, rows, length] of [[1, 1, 0], [1, 1, 18], [1, 1, 1000], [2, 2, 50], [16, 16, 100], [19, 10, 0], [19, 10, 30], [64, 16, 0], [128, 16, 0], [1024, 16, 0]] as const) {
     assert.equal(plan(queries, 64, true, 8, length), { variant: 'subgroup', constants: { SUBGROUP: 8, ROWS: rows, VECTORS: 2 } });
   }
   assert.equal(plan(128, 64, true, 4), { variant: 'subgroup', constants: { SUBGROUP: 4, ROWS: 16, VECTORS: 4 } });
-  assert.equal(plan(19, 64, true, 8), { variant: 'lanes', constants: {} });
-  assert.equal(plan(1, 64, true, 8, 18), { variant: 'lanes', constants: {} });
+  assert.equal(plan(1, 64, true, 4, 1000), { variant: 'subgroup', constants: { SUBGROUP: 4, ROWS: 1, VECTORS: 4 } });
+  assert.equal(plan(19, 64, true, 4), { variant: 'lanes', constants: {} });
+  assert.equal(plan(1, 64, true, 4, 18), { variant: 'lanes', constants: {} });
   assert.equal(plan(128, 80, true, 4), { variant: 'lanes', constants: {} });
   assert.equal(plan(128, 66, true, 8), { variant: 'lanes', constants: {} });
   assert.equal(plan(128, 64, true, 0), { variant: 'lanes', constants: {} });
