@@ -4,8 +4,9 @@
 //   dist/bench-page/  the benchmark as a page, with the model that it runs
 import { build } from 'esbuild';
 import { cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PAGE_FILES } from './bench/install.mjs';
 
 export const root = dirname(fileURLToPath(import.meta.url));
 
@@ -26,12 +27,13 @@ export const shared = {
 export async function buildPage(outdir, version) {
   const file = (...path) => join(root, ...path);
   // Other engines come along where they are installed; without them the page says so.
-  const peers = existsSync(file('bench', 'peers', 'page.ts')) && existsSync(file('bench', 'node_modules')) ? { peers: 'bench/peers/page.ts' } : {};
+  const peers = existsSync(file('bench', 'peers', 'page.ts')) && existsSync(file('bench', PAGE_FILES[0])) ? { peers: 'bench/peers/page.ts' } : {};
   await build({
     ...shared, packages: 'bundle', platform: 'browser', outdir,
     entryPoints: { page: 'bench/page.ts', ...peers },
     define: { DIFFRACT_VERSION: JSON.stringify(version) },
   });
+  if (peers.peers) for (const path of PAGE_FILES) cpSync(file('bench', path), join(outdir, basename(path)));
   cpSync(file('bench', 'page.html'), join(outdir, 'index.html'));
   cpSync(file('models', 'ioi-mini'), join(outdir, 'models', 'ioi-mini'), { recursive: true });
 }

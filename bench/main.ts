@@ -1,4 +1,5 @@
 /** `npm run bench`: measures the device's ceilings, then each kernel against them. See bench/README.md. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Command, CommanderError } from 'commander';
@@ -103,6 +104,11 @@ async function benchHere(cases: readonly Case[], names: string[], flags: Flags):
 /** In headless Chromium: the page chooses by the same names. */
 async function benchThere(names: string[], flags: Flags): Promise<BenchResult> {
   const { benchInBrowser } = await import('./browser.ts');
+  if (flags.peers && !existsSync(join(packageRoot(), 'dist', 'bench-page', 'peers.js'))) {
+    const { installPeers } = await import('./install.mjs');
+    await installPeers();
+    throw new UsageError('--browser --peers: the other engines were not there when the page was built; now they are: run npm run bench again');
+  }
   const clear = process.stderr.isTTY ? '\r\x1b[K' : '';
   const stop = stopOnSignal();
   const result = await benchInBrowser({

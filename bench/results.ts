@@ -17,6 +17,7 @@ const versus = z.object({
   transfers: z.object({ upload: positive, download: positive }).nullable().describe('bytes that the other moves between host and device at every run; ours moves as many here'),
   error: z.number().nullable().describe('relative error of its result against the reference of the row; null where it has none of its own'),
   firstUseMs: positive.nullable().describe('its preparation and first run: upload, compilation'),
+  note: z.string().optional().describe('what a reader of the time must know'),
   skipped: z.string().optional().describe('why there is no time'),
 });
 

@@ -66,13 +66,16 @@ export function againstLines(rows: readonly Row[]): string[] {
     `${rowName(row)}: ${versus.ms === null ? `${name} was not timed` : `${significant(versus.ratio!)}× as quick as ${name} (${milliseconds(versus.ours!)} against ${milliseconds(versus.ms)})`}`)));
 }
 
-/** Why rows and peers have no time. */
+/** Why rows and peers have no time, and what must be known of a peer's. */
 export function noteLines({ rows, missingPeers }: BenchResult): string[] {
   const lines = missingPeers.map(({ name, why }) => `${name} is not here: ${why}`);
   for (const row of rows) {
     if (row.wrong) lines.push(`wrong: ${rowName(row)}: ${row.wrong}`);
     if (row.skipped) lines.push(`left out: ${rowName(row)}: ${row.skipped}`);
-    for (const [name, peer] of Object.entries(row.peers)) if (peer.skipped && peer.skipped !== CANNOT) lines.push(`${name}, ${rowName(row)}: ${peer.skipped}`);
+    for (const [name, peer] of Object.entries(row.peers)) {
+      if (peer.skipped && peer.skipped !== CANNOT) lines.push(`${name}, ${rowName(row)}: ${peer.skipped}`);
+      if (peer.note) lines.push(`${name}, ${rowName(row)}: ${peer.note}`);
+    }
   }
   return lines;
 }

@@ -99,7 +99,7 @@ async function comparePeer(gpu: Gpu, item: Case, prepared: Prepared, peer: Peer,
     try {
       const theirs: Side = { start: () => run!.run(), done: () => run!.done() };
       const { a, b } = await inAlternation(ours, theirs, settings);
-      return { ...known, ...figures(a, b) };
+      return { ...known, ...figures(a, b), ...(run.note ? { note: run.note } : {}) };
     } finally {
       ours.dispose();
     }

@@ -3,6 +3,9 @@ import { fusedTrial } from './ort-attention.ts';
 import { graphOf, type GraphPlan } from './ort-graphs.ts';
 import type { PeerRun, PeerWork } from './peer.ts';
 
+/** Said of attention where the fused kernel is not used. */
+export const NOT_FUSED = 'its fused attention gives wrong results on this adapter; timed as MatMul, Softmax and so on';
+
 /**
  * A question that tries the kernel once against plain arithmetic, the first time that work needs it: on Mesa's lavapipe it
  * was seen to be right at 19 positions and wrong at 40, and right again on a device without subgroups.

@@ -3,7 +3,7 @@
  * names. By its documentation release builds leave out bounds checks. It keeps nothing on the device: all inputs are uploaded and all outputs read back in every run.
  */
 import { onnxModel, type OnnxValue } from './onnx.ts';
-import { fusedIsRight } from './ort-fused.ts';
+import { fusedIsRight, NOT_FUSED } from './ort-fused.ts';
 import { graphOf, type GraphPlan } from './ort-graphs.ts';
 import type { PeerSetting } from './packages.ts';
 import type { Peer, PeerRun } from './peer.ts';
@@ -23,8 +23,11 @@ export async function openOrtNode({ gpu, packages }: PeerSetting): Promise<Peer>
     name: 'onnxruntime-node', version,
     async prepare(work) {
       if (work.op === 'forward') throw new Error('it would upload all weights in every run');
-      const plan = graphOf(work, limit, await fused(work));
-      return plan && start(plan);
+      const right = await fused(work);
+      const plan = graphOf(work, limit, right);
+      if (!plan) return null;
+      const run = await start(plan);
+      return right ? run : { ...run, note: NOT_FUSED };
     },
     dispose() {},
   };

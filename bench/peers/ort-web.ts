@@ -1,6 +1,6 @@
 /** onnxruntime-web by its native WebGPU execution provider, compiled to WebAssembly, on the engine's own device. */
 import { onnxModel, type OnnxGraph } from './onnx.ts';
-import { fusedIsRight } from './ort-fused.ts';
+import { fusedIsRight, NOT_FUSED } from './ort-fused.ts';
 import { graphOf, type GraphPlan } from './ort-graphs.ts';
 import type { PeerSetting } from './packages.ts';
 import type { Peer, PeerRun, PeerWork } from './peer.ts';
@@ -30,9 +30,11 @@ export async function openOrtWeb({ gpu, packages }: PeerSetting): Promise<Peer> 
   return {
     name: 'onnxruntime-web', version,
     async prepare(work: PeerWork) {
-      const plan = graphOf(work, gpu.limits.bindingBytes, await fused(work));
+      const right = await fused(work);
+      const plan = graphOf(work, gpu.limits.bindingBytes, right);
       if (!plan) return null;
-      return start(plan);
+      const run = await start(plan);
+      return right ? run : { ...run, note: NOT_FUSED };
     },
     dispose() {},
   };

@@ -23,6 +23,8 @@ export interface PeerRun {
   read(): Promise<Float32Array>;
   /** Bytes that the engine moves between host and device in every run; null where everything stays on the device. */
   transfers: { upload: number; download: number } | null;
+  /** What a reader of its time must know: where it could not take its usual way, for one. */
+  note?: string;
   dispose(): void | Promise<void>;
 }
 
