@@ -13,6 +13,8 @@
 // Each starts at its base; bases and strides count numbers. ALIGNED_B: base and stride of b, and n, are multiples of 4, so whole vec4s
 // are read; not with TRANSPOSE_B. What is bound in place of something unused is not read.
 //
+// With ROWS = 1 lanes read not neighbouring rows of a, but neighbouring k of the one row.
+//
 // Needs: 2·m·n·k operations a matrix; for each k, a tile of ROWS by 4·SUBGROUP reads ROWS + 4·SUBGROUP numbers for 4·ROWS·SUBGROUP multiply-adds.
 // Dispatch: one subgroup a workgroup, which must be the device's fixed SUBGROUP threads. Each thread computes ROWS (1 to 32) rows by
 // 4 columns; batches * ceil(m / ROWS) * ceil(n / (4 * SUBGROUP)) workgroups, folded, columns fastest (or rows: ROWS_FASTEST).
@@ -148,8 +150,23 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var s8 = vec4f(); var s9 = vec4f(); var s10 = vec4f(); var s11 = vec4f(); var s12 = vec4f(); var s13 = vec4f(); var s14 = vec4f(); var s15 = vec4f();
   var s16 = vec4f(); var s17 = vec4f(); var s18 = vec4f(); var s19 = vec4f(); var s20 = vec4f(); var s21 = vec4f(); var s22 = vec4f(); var s23 = vec4f();
   var s24 = vec4f(); var s25 = vec4f(); var s26 = vec4f(); var s27 = vec4f(); var s28 = vec4f(); var s29 = vec4f(); var s30 = vec4f(); var s31 = vec4f();
+  if (ROWS == 1u) {
+    // Lanes read a's next numbers along k, one each.
+    let start = place(batch, row);
+    for (var first = 0u; first < params.k; first += SUBGROUP) {
+      let mine = a[start + min(first + lane, params.k - 1u) * step];
+      let count = min(SUBGROUP, params.k - first);
+      for (var i = 0u; i < count; i++) {
+        let k = first + i;
+        var v: vec4f;
+        if (TRANSPOSE_B) { v = vec4f(oneB(w0 + k), oneB(w1 + k), oneB(w2 + k), oneB(w3 + k)); } else { v = fourB(bAt); bAt += params.bStride; }
+        s0 = fma(vec4f(subgroupShuffle(mine, i)), v, s0);
+      }
+    }
+  }
   // One k at a time: a longer body leaves the instruction cache.
-  for (var k = 0u; k < params.k; k++) {
+  let end = select(params.k, 0u, ROWS == 1u);
+  for (var k = 0u; k < end; k++) {
     var x: array<f32, 8>;
     x[0] = a[at[0]]; at[0] += step;
     if (ROWS > 1u * SUBGROUP) { x[1] = a[at[1]]; at[1] += step; }

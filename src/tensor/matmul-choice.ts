@@ -76,8 +76,11 @@ export function chooseMatmul(shape: MatmulShape, adapter: MatmulAdapter): Matmul
 /** The default kernel for a shape. */
 export function chooseVariant(shape: MatmulShape, adapter: MatmulAdapter): MatmulVariant {
   const { software, subgroupSize } = adapter;
-  const { m, n, k } = shape;
-  if (software && canBroadcast(subgroupSize)) return m === 1 ? 'vector' : 'subgroup';
+  const { m, n, k, transposeB, halfB } = shape;
+  if (software && canBroadcast(subgroupSize)) {
+    // For one row, broadcasts save a fifth of the reads, or a third where b's are half as many; lavapipe gains by the latter, SwiftShader by neither.
+    return m > 1 || (halfB && !transposeB && subgroupSize >= 8) ? 'subgroup' : 'vector';
+  }
   if (m <= FEW_ROWS) return 'vector';
   // A tile of few columns or k is mostly empty.
   if (software || n <= 16 || k < 16) return 'registers';
@@ -154,6 +157,7 @@ export function defaultConstants(variant: MatmulVariant, shape: MatmulShape, ada
 
 /** Rows of a tile of the subgroup kernel: as few tiles as possible, then as even; in steps that keep the pipelines few. */
 function subgroupRows(m: number, most = SUBGROUP_MOST_ROWS): number {
+  if (m === 1) return 1;
   const tiles = Math.max(1, Math.ceil(m / most));
   return Math.max(4, Math.ceil(m / tiles / 4) * 4);
 }

@@ -19,6 +19,9 @@ test('software drivers get kernels without barriers, real GPUs tiles, few rows a
   assert.is(chooseVariant(shape(1000, 768, 768), broadcasting), 'subgroup');
   assert.is(chooseVariant(shape(2, 50257, 768, { transposeB: true }), broadcasting), 'subgroup');
   assert.is(chooseVariant(shape(1, 50257, 768, { transposeB: true }), broadcasting), 'vector');
+  assert.is(chooseVariant(shape(1, 768, 768, { halfB: true }), broadcasting), 'subgroup');
+  assert.is(chooseVariant(shape(1, 768, 768, { halfB: true, transposeB: true }), broadcasting), 'vector');
+  assert.is(chooseVariant(shape(1, 768, 768, { halfB: true }), { ...broadcasting, subgroupSize: 4 }), 'vector');
   assert.is(chooseVariant(shape(1000, 768, 768), { ...broadcasting, subgroupSize: 128 }), 'registers');
   assert.is(chooseVariant(shape(1024, 1024, 1024), real), 'tiled');
   assert.is(chooseVariant(shape(4096, 4096, 768), real), 'large');
@@ -38,8 +41,8 @@ test('sizes follow the adapter: lanes where threads are missing, a larger tile w
   assert.equal(planMatmul(shape(4096, 4096, 768), real).constants, { ...large, K_STEP: 16, BUFFERS: 2, SPLITS: 1 });
   assert.equal(planMatmul(shape(4096, 4096, 768), { ...real, workgroupBytes: 16384 }).constants, { ...large, K_STEP: 8, BUFFERS: 2, SPLITS: 1 });
   assert.equal(planMatmul(shape(4096, 4096, 768), { ...real, workgroupBytes: 8192 }).constants, { ...large, K_STEP: 8, BUFFERS: 1, SPLITS: 1 });
-  for (const [rows, tile] of [[2, 4], [19, 20], [33, 20], [64, 32], [1000, 32]] as const) {
-    assert.equal(planMatmul(shape(rows, 768, 768), broadcasting).constants, { SUBGROUP: 8, ROWS: tile });
+  for (const [rows, tile] of [[1, 1], [2, 4], [19, 20], [33, 20], [64, 32], [1000, 32]] as const) {
+    assert.equal(planMatmul(shape(rows, 768, 768, { halfB: true }), broadcasting).constants, { SUBGROUP: 8, ROWS: tile });
   }
   assert.equal(planMatmul(shape(512, 8, 32), lavapipe).constants, { WORKGROUP: 8, COLUMN_THREADS: 2 });
 });

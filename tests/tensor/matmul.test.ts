@@ -129,8 +129,9 @@ test('b stored as f16: every kernel, in all layouts, with odd and even widths', 
   const gpu = await testGpu();
   const even: Case = { m: 35, n: 36, k: 20 };
   const odd: Case = { batch: 2, m: 19, n: 21, k: 13, bias: 'one' };
+  const row: Case = { batch: 2, m: 1, n: 45, k: 29 };
   for (const [variant, software, cases] of [
-    ['subgroup', true, [even, odd]], ['registers', true, [even, odd]], ['vector', true, [even, odd]], ['vector', false, [even]], ['tiled', false, [even, odd]],
+    ['subgroup', true, [even, odd, row]], ['registers', true, [even, odd]], ['vector', true, [even, odd]], ['vector', false, [even]], ['tiled', false, [even, odd]],
   ] as const) {
     for (const c of cases) for (const [ta, tb] of variant === 'tiled' ? layouts.filter(([ta]) => ta === (c === odd)) : layouts) {
       const error = await compare(gpu, { ...c, ta, tb, half: true }, { variant, software });
