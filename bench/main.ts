@@ -66,7 +66,7 @@ async function bench(names: string[], flags: Flags): Promise<number> {
     if (found) process.stdout.write(`${comparisonText(compareResults(found.result, result), found.path)}\n`);
   }
   if (flags.history && result.rows.length > 0) await keep(result);
-  if (flags.updateReadme) await (await import('./readme.ts')).updateReadmes(result, packageRoot(), process.argv.slice(2));
+  if (flags.updateReadme) await (await import('./readme.ts')).updateReadmes(result, packageRoot());
   return exitCode(result);
 }
 
