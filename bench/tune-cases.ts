@@ -1,6 +1,7 @@
 /** What the tuner tunes: for each class of shapes that GPT-2 Small, ioi-mini and the training of SAEs meet, one shape that stands for it. */
 import type { Gpu } from '../src/gpu/index.ts';
 import { Tensor, matmul } from '../src/tensor/index.ts';
+import { matmulAdapter } from '../src/tensor/matmul.ts';
 import { matmulCandidates, matmulClass, type MatmulAdapter, type MatmulShape } from '../src/tensor/matmul-plan.ts';
 import { setsFor } from './measure.ts';
 import { inputs } from './numbers.ts';
@@ -36,7 +37,8 @@ const PRODUCTS: readonly Product[] = [
 /** One case a class, from its first product; the quicker ones first, which leave time for the others. */
 export function matmulCases(gpu: Gpu, products: readonly Product[] = PRODUCTS): TuneCase[] {
   const most = gpu.software ? MOST_FLOPS.software : MOST_FLOPS.real;
-  const adapter: MatmulAdapter = { ...gpu.limits, software: gpu.software, subgroupSize: gpu.subgroupSize };
+  // The candidates are the adapter's own, whatever a tuning file already says of it.
+  const adapter: MatmulAdapter = { ...matmulAdapter(gpu), tuned: undefined };
   const representatives = new Map<string, Product>();
   for (const product of products) {
     const name = matmulClass(shapeOf(product));
