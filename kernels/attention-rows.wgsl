@@ -8,13 +8,19 @@
 // z      [batch, queries, heads, width]
 // lengths [batch]                             with OWN_LENGTHS: each prompt's own `length`; else not read
 //
-// Groups: batch · heads · queries. Workgroup memory: (KEYS + WORKGROUP) · 4 bytes.
+// With SPLIT a query's keys are shared out among `parts` workgroups, in runs of equal length, so that a few queries with a long prefix fill
+// a GPU; `z` is then [batch, queries, heads, parts, width + 2]: of each run the weighted values, their maximum and their sum, which
+// attention-join makes one of in a fixed order. A run may be empty: maximum MASKED and nothing else.
+//
+// Needs: 4 · width operations for each query and key it sees; reads their k and v once for every query, 8 · width bytes a key, which is what
+// it waits for. Groups: batch · heads · queries · parts. Workgroup memory: (KEYS + WORKGROUP) · 4 bytes.
 const WORKGROUP: u32 = 64u;
 const KEYS: u32 = 512u;
 const OWN_LENGTHS: bool = false;
+const SPLIT: bool = false;
 const MASKED: f32 = -1e30; // finite, because WGSL may assume that infinities do not occur
 
-struct Params { queries: u32, heads: u32, width: u32, length: u32, capacity: u32, groups: u32, scale: f32, }
+struct Params { queries: u32, heads: u32, width: u32, length: u32, capacity: u32, groups: u32, parts: u32, scale: f32, }
 @group(1) @binding(0) var<uniform> params: Params;
 @group(0) @binding(0) var<storage, read> qkv: array<f32>;
 @group(0) @binding(1) var<storage, read> prefix: array<f32>;
@@ -51,9 +57,12 @@ fn sum(value: f32, thread: u32) -> f32 {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
   let index = group.y * groups.x + group.x;
   if (index >= params.groups) { return; }
-  let query = index % params.queries;
-  let head = (index / params.queries) % params.heads * params.width;
-  let batch = index / (params.queries * params.heads);
+  let part = index % params.parts;
+  let row = index / params.parts;
+  let query = row % params.queries;
+  let headIndex = (row / params.queries) % params.heads;
+  let head = headIndex * params.width;
+  let batch = row / (params.queries * params.heads);
   let model = params.heads * params.width;
   var length = params.length;
   if (OWN_LENGTHS) { length = lengths[batch]; }
@@ -61,12 +70,20 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let ownStart = batch * params.queries * stride + head;
   let earlierStart = batch * params.capacity * stride + head;
   let q = ownStart + query * stride;
-  let out = (batch * params.queries + query) * model + head;
-  let seen = length + query + 1u;
+  var out = (batch * params.queries + query) * model + head;
+  // The keys that this workgroup does: first … seen - 1.
+  var seen = length + query + 1u;
+  var first = 0u;
+  if (SPLIT) {
+    let run = (seen + params.parts - 1u) / params.parts;
+    first = min(part * run, seen);
+    seen = min(first + run, seen);
+    out = (((batch * params.queries + query) * params.heads + headIndex) * params.parts + part) * (params.width + 2u);
+  }
 
   var top = MASKED;
   var total = 0.0;
-  for (var start = 0u; start < seen; start += KEYS) {
+  for (var start = first; start < seen; start += KEYS) {
     let count = min(KEYS, seen - start);
     var mine = MASKED;
     for (var j = local.x; j < count; j += WORKGROUP) {
@@ -95,7 +112,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let early = min(max(length, start) - start, count); // keys of this block that lie in the prefix
     for (var column = local.x; column < params.width; column += WORKGROUP) {
       var value = 0.0;
-      if (start > 0u) { value = z[out + column] * keep; }
+      if (start > first) { value = z[out + column] * keep; }
       var at = earlierStart + start * stride + 2u * model + column;
       for (var j = 0u; j < early; j++) {
         value += weights[j] * prefix[at];
@@ -106,9 +123,18 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         value += weights[j] * qkv[at];
         at += stride;
       }
-      if (start + count == seen) { value /= total; }
+      if (!SPLIT && start + count == seen) { value /= total; }
       z[out + column] = value;
     }
     workgroupBarrier(); // the next block overwrites the weights
+  }
+  if (SPLIT) {
+    if (first == seen) {
+      for (var column = local.x; column < params.width; column += WORKGROUP) { z[out + column] = 0.0; }
+    }
+    if (local.x == 0u) {
+      z[out + params.width] = top;
+      z[out + params.width + 1u] = total;
+    }
   }
 }

@@ -6,6 +6,7 @@
  * stands at position length + i and sees prefix[0 … length) and qkv[0 … i].
  */
 import applySource from '../../kernels/attention-apply.wgsl';
+import joinSource from '../../kernels/attention-join.wgsl';
 import lanesSource from '../../kernels/attention-lanes.wgsl';
 import rowsSource from '../../kernels/attention-rows.wgsl';
 import scoresSource from '../../kernels/attention-scores.wgsl';
@@ -20,9 +21,9 @@ import { rowWindows, windowOf } from './windows.ts';
 const lanesKernel = defineKernel('attention-lanes', lanesSource);
 const tiledKernel = defineKernel('attention-tiled', tiledSource);
 const rowsKernel = defineKernel('attention-rows', rowsSource);
+const joinKernel = defineKernel('attention-join', joinSource);
 const scoresKernel = defineKernel('attention-scores', scoresSource);
 const applyKernel = defineKernel('attention-apply', applySource);
-
 const subgroupKernel = defineKernel('attention-subgroup', subgroupSource);
 
 const LANES_WORKGROUP = 8;
@@ -48,15 +49,16 @@ interface Sizes { batch: number; queries: number; heads: number; width: number; 
 export function attention(input: AttentionInput & { variant?: AttentionVariant }): Tensor {
   const { gpu } = input.qkv;
   const sizes = sizesOf('attention', input);
-  const { batch, queries, model, heads, length } = sizes;
+  const { batch, queries, width, model, heads, length } = sizes;
   const z = Tensor.empty(gpu, [batch, queries, model]);
   if (z.size === 0) return z;
   const plan = planAttention(sizes, gpu, input.variant);
   const refusal = whyNot(plan.variant, sizes, gpu);
   if (refusal) throw new ShapeError(`attention: ${refusal}`);
   const inParts = plan.variant === 'lanes' || plan.variant === 'subgroup';
-  // Only these variants hand numbers from one dispatch (over the prefix) to the next; otherwise `state` just fills its binding.
-  const stateBytes = inParts && length > 0 ? heads * queries * 8 : 0;
+  // What one dispatch hands to the next: of a prefix the softmax so far, or of each run of keys all it has. Otherwise `state` just fills its binding.
+  const stateNumbers = plan.parts > 1 ? plan.parts * (width + 2) : inParts && length > 0 ? 2 : 0;
+  const stateBytes = heads * queries * stateNumbers * 4;
   const state = Tensor.empty(gpu, [Math.max(2, (batch * stateBytes) / 4)]);
   const qkvBytes = queries * 3 * model * 4;
   const zBytes = queries * model * 4;
@@ -66,8 +68,9 @@ export function attention(input: AttentionInput & { variant?: AttentionVariant }
     const out = windowOf(z, window, zBytes);
     const part = { ...sizes, batch: window.count };
     const lengths = input.prefix?.lengths && length > 0 ? windowOf(input.prefix.lengths, window, 4) : null;
-    if (inParts) recordParts(gpu, plan, part, own, earlier, stateBytes ? windowOf(state, window, stateBytes) : state, out, lengths);
-    else recordGrouped(gpu, plan, part, own, earlier, out, lengths);
+    const handed = stateBytes ? windowOf(state, window, stateBytes) : state;
+    if (inParts) recordParts(gpu, plan, part, own, earlier, handed, out, lengths);
+    else recordGrouped(gpu, plan, part, own, earlier, handed, out, lengths);
   }
   state.dispose();
   return z;
@@ -171,11 +174,14 @@ function recordParts(gpu: Gpu, { variant, constants }: AttentionPlan, { batch, q
   gpu.dispatch({ kernel, constants, groups, params: { ...shared, keys: queries, keyRows: queries, causal: 1, begin: afresh, end: 1 }, bindings: [own, own, state, z, own] });
 }
 
-function recordGrouped(gpu: Gpu, { variant, constants }: AttentionPlan, { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, z: BufferSlice, lengths: BufferSlice | null): void {
+/** One dispatch over all keys, and where they are shared out in runs a second one that joins those. */
+function recordGrouped(gpu: Gpu, { variant, constants, parts }: AttentionPlan, { batch, queries, heads, width, length, capacity, scale }: Sizes, own: BufferSlice, earlier: BufferSlice, runs: BufferSlice, z: BufferSlice, lengths: BufferSlice | null): void {
   const tiled = variant === 'tiled';
-  const groups = batch * heads * (tiled ? Math.ceil(queries / TILED_WORKGROUP) : queries);
+  const rows = batch * heads * queries;
+  const groups = tiled ? batch * heads * Math.ceil(queries / TILED_WORKGROUP) : rows * parts;
   gpu.dispatch({
     kernel: tiled ? tiledKernel : rowsKernel, constants: { ...constants, ...(lengths ? { OWN_LENGTHS: 1 } : {}) }, groups,
-    params: { queries, heads, width, length, capacity, groups, scale }, bindings: [own, earlier, z, lengths ?? own],
+    params: { queries, heads, width, length, capacity, groups, parts, scale }, bindings: [own, earlier, parts > 1 ? runs : z, lengths ?? own],
   });
+  if (parts > 1) gpu.dispatch({ kernel: joinKernel, params: { rows, parts, width }, groups: Math.ceil((rows * width) / WORKGROUP), bindings: [runs, z] });
 }

@@ -90,6 +90,9 @@ test('the variants for real GPUs equal it too', async () => {
     { batch: 1, queries: 3, heads: 2, width: 70 },
     { batch: 1, queries: 2, heads: 1, width: 3, length: 600, capacity: 601 },
     { batch: 1, queries: 530, heads: 1, width: 2, length: 5, capacity: 5 },
+    // Keys shared out in runs: of which the last ends early, and which begin in the prefix and end in it; more queries than one.
+    { batch: 1, queries: 1, heads: 3, width: 64, length: 999, capacity: 1000 },
+    { batch: 2, queries: 3, heads: 2, width: 70, length: 150, capacity: 150, scale: 0.1 },
   ];
   for (const [variant, list] of [['tiled', tiled], ['rows', rows]] as const) {
     for (const c of list) {
@@ -121,7 +124,10 @@ test('the variants for CPU drivers equal it, whichever the device would take', a
 });
 
 test('the plan follows device and shape', () => {
-  const plan = (queries: number, width: number, software: boolean, subgroupSize: number, length = 0): unknown => planAttention({ queries, length, width }, { software, subgroupSize });
+  const plan = (queries: number, width: number, software: boolean, subgroupSize: number, length = 0, batch = 1): unknown => {
+    const { parts, ...rest } = planAttention({ batch, heads: 12, queries, length, width }, { software, subgroupSize });
+    return parts > 1 ? { ...rest, parts } : rest;
+  };
   for (const [queries, rows, length] of [[1, 1, 0], [1, 1, 18], [1, 1, 1000], [2, 2, 50], [16, 16, 100], [19, 10, 0], [19, 10, 30], [64, 16, 0], [128, 16, 0], [1024, 16, 0]] as const) {
     assert.equal(plan(queries, 64, true, 8, length), { variant: 'subgroup', constants: { SUBGROUP: 8, ROWS: rows, VECTORS: 2 } });
   }
@@ -136,6 +142,15 @@ test('the plan follows device and shape', () => {
   for (const queries of [19, 128, 1024]) assert.equal(plan(queries, 64, false, 32), { variant: 'tiled', constants: { HEAD_WIDTH: 64 } });
   assert.equal(plan(128, 65, false, 32), { variant: 'rows', constants: {} });
   assert.equal(plan(1, 64, false, 32), { variant: 'rows', constants: {} });
+  // A run of keys has at least 64, and there are no more workgroups than fill a GPU.
+  assert.equal(plan(1, 64, false, 32, 200), { variant: 'rows', constants: { SPLIT: 1 }, parts: 3 });
+  assert.equal(plan(1, 64, false, 32, 1000), { variant: 'rows', constants: { SPLIT: 1 }, parts: 15 });
+  assert.equal(plan(1, 64, false, 32, 100_000), { variant: 'rows', constants: { SPLIT: 1 }, parts: 22 });
+  for (const batch of [32, 64]) {
+    assert.equal(plan(1, 64, false, 32, 1000, batch), { variant: 'rows', constants: {} });
+    assert.equal(plan(19, 64, true, 8, 0, batch), { variant: 'subgroup', constants: { SUBGROUP: 8, ROWS: 10, VECTORS: 2 } });
+    assert.equal(plan(1, 64, true, 8, 18, batch), { variant: 'subgroup', constants: { SUBGROUP: 8, ROWS: 1, VECTORS: 2 } });
+  }
 });
 
 test('stored scores, their softmax and its use equal the formula', async () => {
@@ -206,18 +221,20 @@ test('prompts beyond the binding limit are done in windows', async () => {
 
 test('prompts with prefixes of their own lengths equal each prompt alone', async () => {
   const gpu = await testGpu();
-  const lengths = [0, 7, 3, 5];
-  for (const [queries, variants] of [[1, ['subgroup', 'lanes', 'rows', 'tiled']], [6, ['subgroup', 'lanes', 'rows', 'tiled']]] as const) {
-    const c: Case = { batch: lengths.length, queries, heads: 2, width: 12, length: 7, capacity: 9 };
+  // The longer ones have keys enough to be shared out in runs, which some prompts leave empty.
+  for (const [queries, lengths] of [[1, [0, 7, 3, 5]], [6, [0, 7, 3, 5]], [1, [300, 0, 65, 130]]] as const) {
+    const length = Math.max(...lengths);
+    const capacity = length + 2;
+    const c: Case = { batch: lengths.length, queries, heads: 2, width: 12, length, capacity };
     const row = 3 * c.heads * c.width;
     const { qkv, prefix } = inputs(c, 40 + queries);
     const expected = lengths.flatMap((length, i) => [
-      ...reference(qkv.subarray(i * queries * row, (i + 1) * queries * row), prefix.subarray(i * 9 * row, (i + 1) * 9 * row), { ...c, batch: 1, length }).z,
+      ...reference(qkv.subarray(i * queries * row, (i + 1) * queries * row), prefix.subarray(i * capacity * row, (i + 1) * capacity * row), { ...c, batch: 1, length }).z,
     ]);
-    for (const variant of variants) {
+    for (const variant of ['subgroup', 'lanes', 'rows', 'tiled'] as const) {
       const out = await gpu.scope(() => attention({
         qkv: Tensor.from(gpu, qkv, [c.batch, queries, row]), heads: c.heads, variant,
-        prefix: { qkv: Tensor.from(gpu, prefix, [c.batch, 9, row]), length: 7, lengths: Tensor.from(gpu, Uint32Array.from(lengths), [c.batch]) },
+        prefix: { qkv: Tensor.from(gpu, prefix, [c.batch, capacity, row]), length, lengths: Tensor.from(gpu, Uint32Array.from(lengths), [c.batch]) },
       }).read());
       assert.ok(relativeError(out, expected) < 1e-5, `${variant}, ${queries} queries: ${relativeError(out, expected)}`);
     }
