@@ -47,6 +47,8 @@ export class Gpu {
   readonly limits: GpuLimits;
   /** True on a CPU driver (lavapipe, SwiftShader): kernels without barriers are the quick ones there. */
   readonly software: boolean;
+  /** Probably a GPU that shares a CPU's memory: WebGPU does not tell, the vendor's name is all there is to go by. */
+  readonly integrated: boolean;
   readonly immediates: boolean;
   /** Threads in a subgroup, where the device has subgroups and their size is known and fixed; else 0: kernels then do without. */
   readonly subgroupSize: number;
@@ -70,6 +72,7 @@ export class Gpu {
     this.features = new Set(device.features as unknown as Iterable<string>);
     const words = Object.values(settings.info).join(' ').toLowerCase();
     this.software = settings.info.isFallback || /llvmpipe|lavapipe|swiftshader|software/.test(words);
+    this.integrated = !this.software && isIntegrated(settings.info);
     this.subgroupSize = settings.subgroups ? subgroupSize(this.features, settings.info) : 0;
     this.faults = new Faults(device);
     this.pool = new BufferPool(device, { bufferBytes: settings.limits.bufferBytes, memoryBytes: settings.memoryLimit, pooledBytes: 512 * 2 ** 20 });
@@ -276,4 +279,9 @@ export class Gpu {
 export function subgroupSize(features: ReadonlySet<string>, { subgroupMinSize, subgroupMaxSize }: AdapterFacts): number {
   const fixed = features.has('subgroups') && subgroupMinSize === subgroupMaxSize;
   return fixed ? subgroupMinSize : 0;
+}
+
+/** These vendors make cards rarely or never, and Intel's have an architecture of their own. */
+function isIntegrated({ vendor, architecture }: AdapterFacts): boolean {
+  return /^(apple|arm|qualcomm|img-tec|samsung)$/i.test(vendor) || (/^intel$/i.test(vendor) && !/hpg/i.test(architecture));
 }

@@ -80,22 +80,26 @@ function ownUnembed(config: Gpt2Config, processing: WeightProcessing): boolean {
   return !config.tied || processing.foldLn || processing.centerUnembed || processing.centerWritingWeights;
 }
 
-/** Whether a weight is a matrix that products read, or the token table: what `f16` means. */
-function halves(name: string): boolean {
-  return /^(wte|lm_head)\.weight$|\.c_(attn|proj|fc)\.weight$/.test(name);
+/** How a weight is stored: `f16` means the matrices that products read, and the token table. */
+function storedAs(type: WeightType, name: string): WeightType {
+  return type === 'f16' && /^(wte|lm_head)\.weight$|\.c_(attn|proj|fc)\.weight$/.test(name) ? 'f16' : 'f32';
+}
+
+/** Bytes of a weight on the GPU. */
+function storedBytes(type: WeightType, name: string, shape: readonly number[]): number {
+  return elements(shape) * (storedAs(type, name) === 'f16' ? 2 : 4);
 }
 
 /** Bytes that the weights take on the GPU. */
 export function weightBytes(config: Gpt2Config, { processing, type }: WeightSettings): number {
-  const bytes = (name: string): number => (type === 'f16' && halves(name) ? 2 : 4);
-  let total = [...expectedShapes({ ...config, tied: true })].reduce((sum, [name, shape]) => sum + elements(shape) * bytes(name), 0);
-  if (ownUnembed(config, processing)) total += config.vocabulary * config.width * bytes('lm_head.weight');
+  let total = [...expectedShapes({ ...config, tied: true })].reduce((sum, [name, shape]) => sum + storedBytes(type, name, shape), 0);
+  if (ownUnembed(config, processing)) total += storedBytes(type, 'lm_head.weight', [config.vocabulary, config.width]);
   return total;
 }
 
 function checkMemory(gpu: Gpu, config: Gpt2Config, settings: WeightSettings, file: string): void {
   for (const [name, shape] of expectedShapes(config)) {
-    const bytes = elements(shape) * (settings.type === 'f16' && halves(name) ? 2 : 4);
+    const bytes = storedBytes(settings.type, name, shape);
     if (bytes > gpu.limits.bufferBytes) throw new LimitError(`${file}: tensor ${name} needs a buffer of ${bytes} bytes, this adapter allows ${gpu.limits.bufferBytes}`);
   }
   const needed = weightBytes(config, settings);
@@ -247,7 +251,7 @@ class Loader {
   }
 
   private make(name: string, shape: readonly number[]): Tensor {
-    const tensor = this.gpu.keep(Tensor.empty(this.gpu, shape, this.type === 'f16' && halves(name) ? 'f16' : 'f32'));
+    const tensor = this.gpu.keep(Tensor.empty(this.gpu, shape, storedAs(this.type, name)));
     this.tensors.push(tensor);
     return tensor;
   }

@@ -1,7 +1,6 @@
 /** Which attention kernel serves a shape, and in which sizes: a pure function of the shape and of facts about the adapter, so that it is tested without one. */
 
 /** How the fused kernel shares the work out. */
-export const attentionVariants = ['subgroup', 'lanes', 'tiled', 'rows'] as const;
 export type AttentionVariant =
   /** A tile of queries in the registers of one subgroup: CPU drivers with subgroups of 4 or 8; heads of whole vec4s. */
   | 'subgroup'
@@ -25,7 +24,7 @@ export interface AttentionPlan {
   parts: number;
 }
 
-export const TILED_MOST_WIDTH = 64;
+const TILED_MOST_WIDTH = 64;
 const ROWS_MOST_QUERIES = 8;
 /** Workgroups that `rows` should have at least, and keys that a run has at least (one a thread). */
 const ROWS_GROUPS = 256;

@@ -103,10 +103,8 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
 
 /** What the planner needs to know of a device. */
 export function matmulAdapter(gpu: Gpu): MatmulAdapter {
-  // WebGPU does not tell; these vendors make cards rarely or never, and Intel's have an architecture of their own.
-  const { vendor, architecture } = gpu.info;
-  const integrated = /^(apple|arm|qualcomm|img-tec|samsung)$/i.test(vendor) || (/^intel$/i.test(vendor) && !/hpg/i.test(architecture));
-  return { ...gpu.limits, software: gpu.software, subgroupSize: gpu.subgroupSize, integrated, tuned: gpu.tuning.choices.matmul };
+  const { software, integrated, subgroupSize } = gpu;
+  return { ...gpu.limits, software, integrated, subgroupSize, tuned: gpu.tuning.choices.matmul };
 }
 
 function part(tensor: Tensor, { start, count }: Range): BufferSlice {
