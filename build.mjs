@@ -27,7 +27,7 @@ export const shared = {
 export async function buildPage(outdir, version) {
   const file = (...path) => join(root, ...path);
   // Other engines come along where they are installed; without them the page says so.
-  const peers = existsSync(file('bench', 'peers', 'page.ts')) && existsSync(file('bench', PAGE_FILES[0])) ? { peers: 'bench/peers/page.ts' } : {};
+  const peers = existsSync(file('bench', PAGE_FILES[0])) ? { peers: 'bench/peers/page.ts' } : {};
   await build({
     ...shared, packages: 'bundle', platform: 'browser', outdir,
     entryPoints: { page: 'bench/page.ts', ...peers },

@@ -1,7 +1,6 @@
 /** A result -> one self-contained HTML page: charts, the whole table, and the result itself in a file that asks the network for nothing. */
 import { pageScript } from '../src/report/page-script.ts';
-import { pageStyle } from '../src/report/page-style.ts';
-import { legend } from '../src/report/page.ts';
+import { legend, pageHead } from '../src/report/page.ts';
 import { renderSvg } from '../src/report/svg.ts';
 import { escapeHtml, scriptJson } from '../src/report/text.ts';
 import type { Chart } from '../src/report/charts.ts';
@@ -9,7 +8,9 @@ import { benchCharts } from './charts.ts';
 import { adapterName, benchText, type BenchResult } from './results.ts';
 import { againstLines, ceilingsLine, figureLines, noteLines, peerSummary, significant, tableCells } from './table.ts';
 
-const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
+const STYLE = `#table h3 { margin-top: 1rem; }
+.plain { margin: 0; padding-left: 1.2em; font-size: .9rem; }
+`;
 
 /** Roofline, ratios and table of a result as HTML; the same result gives the same text. */
 export async function benchPage(result: BenchResult): Promise<string> {
@@ -18,19 +19,7 @@ export async function benchPage(result: BenchResult): Promise<string> {
   const sections: string[] = [];
   for (const chart of all) sections.push(await chartSection(chart));
   const { where, date, settings } = result;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>${escapeHtml(title)}</title>
-<style>
-${pageStyle}
-#table h3 { margin-top: 1rem; }
-.plain { margin: 0; padding-left: 1.2em; font-size: .9rem; }
-</style>
-</head>
+  return `${pageHead(title, STYLE)}
 <body>
 <header>
 <h1>${escapeHtml(title)}</h1>

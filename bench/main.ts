@@ -13,7 +13,7 @@ import { allCases, setMiniFolder, type Case } from './cases/index.ts';
 import { chooseCases } from './choose.ts';
 import { compareResults, comparisonText, readBench } from './compare.ts';
 import { HISTORY, keep, newest } from './history.ts';
-import type { Peer } from './peers/peer.ts';
+import type { OpenedPeers } from './peers/peer.ts';
 import { adapterName, benchText, type BenchResult } from './results.ts';
 import { runBench, type BenchOptions } from './run.ts';
 import { ceilingsLine, markdownTable, milliseconds, rowName, textTable } from './table.ts';
@@ -128,10 +128,10 @@ function stopOnSignal(): AbortSignal {
 }
 
 /** The peers are packages of their own, which need not be installed. */
-async function loadPeers(gpu: Gpu, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> {
+async function loadPeers(gpu: Gpu, names?: string[]): Promise<OpenedPeers> {
   // Built beside this file, and named at run time, so that a page's bundle does not take them along.
   const built = new URL('./bench-peers.js', import.meta.url).href;
-  const { openPeers } = (await import(built)) as { openPeers(gpu: unknown, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> };
+  const { openPeers } = (await import(built)) as { openPeers(gpu: unknown, names?: string[]): Promise<OpenedPeers> };
   return openPeers(gpu, names);
 }
 

@@ -5,7 +5,7 @@
 import { openGpu } from '../src/gpu/index.ts';
 import { allCases, setMiniFolder } from './cases/index.ts';
 import { chooseCases } from './choose.ts';
-import type { Peer } from './peers/peer.ts';
+import type { OpenedPeers } from './peers/peer.ts';
 import { adapterName, benchText, GROUPS, type BenchResult, type Where } from './results.ts';
 import { runBench } from './run.ts';
 import { againstLines, ceilingsLine, figureLines, noteLines, peerSummary, tableCells } from './table.ts';
@@ -60,10 +60,10 @@ async function run({ names, full, samples, peers: wanted }: PageOptions): Promis
   }
 }
 
-async function loadPeers(gpu: unknown, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> {
+async function loadPeers(gpu: unknown, names?: string[]): Promise<OpenedPeers> {
   const built = new URL('peers.js', document.baseURI).href;
   try {
-    const { openPeers } = (await import(built)) as { openPeers(gpu: unknown, names?: string[]): Promise<{ peers: Peer[]; missing: { name: string; why: string }[] }> };
+    const { openPeers } = (await import(built)) as { openPeers(gpu: unknown, names?: string[]): Promise<OpenedPeers> };
     return await openPeers(gpu, names);
   } catch (error) {
     return { peers: [], missing: [{ name: 'other engines', why: (error as Error).message.split('\n')[0]! }] };

@@ -3,7 +3,8 @@ import type { Gpu } from '../../src/gpu/index.ts';
 import { installPeers } from '../install.mjs';
 import { nodePackages } from './node-packages.ts';
 import { openOrtNode } from './ort-node.ts';
-import { openFrom, WEB_PEERS, type OpenedPeers } from './open.ts';
+import { openFrom, WEB_PEERS } from './open.ts';
+import type { OpenedPeers } from './peer.ts';
 
 /**
  * Opens the named peers, or all, on the engine's device or the same adapter, installing their packages if that was not done.

@@ -3,12 +3,10 @@ import type { Gpu } from '../../src/gpu/index.ts';
 import { openJax } from './jax.ts';
 import { openOrtWeb } from './ort-web.ts';
 import type { OpenPeer, Packages } from './packages.ts';
-import type { Peer } from './peer.ts';
+import type { OpenedPeers } from './peer.ts';
 import { openTfjs } from './tfjs.ts';
 
 export const WEB_PEERS: Readonly<Record<string, OpenPeer>> = { '@jax-js/jax': openJax, '@tensorflow/tfjs-backend-webgpu': openTfjs, 'onnxruntime-web': openOrtWeb };
-
-export interface OpenedPeers { peers: Peer[]; missing: { name: string; why: string }[] }
 
 /** Opens the named peers, or all; a name may be shortened to a part of it (`jax`, `tfjs`, `web`). What does not open is named with the reason. */
 export async function openFrom(known: Readonly<Record<string, OpenPeer>>, gpu: Gpu, packages: Packages, names?: readonly string[]): Promise<OpenedPeers> {

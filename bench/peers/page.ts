@@ -1,7 +1,8 @@
 /** The peers in a page: bundled with their packages into `peers.js`, ONNX Runtime's files (`PAGE_FILES` of ../install.mjs) beside it. */
 import type { Gpu } from '../../src/gpu/index.ts';
 import { dependencies } from '../package.json';
-import { openFrom, WEB_PEERS, type OpenedPeers } from './open.ts';
+import { openFrom, WEB_PEERS } from './open.ts';
+import type { OpenedPeers } from './peer.ts';
 import type { Packages } from './packages.ts';
 
 /** Browsers have `navigator.gpu`, and what the packages need of the language. */

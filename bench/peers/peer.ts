@@ -14,6 +14,9 @@ export interface Peer {
   dispose(): void | Promise<void>;
 }
 
+/** Peers that could be opened, and why the others could not. */
+export interface OpenedPeers { peers: Peer[]; missing: { name: string; why: string }[] }
+
 export interface PeerRun {
   /** Starts the work once; it may return before the device is done. */
   run(): void | Promise<void>;

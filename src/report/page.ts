@@ -15,6 +15,21 @@ export interface ReportOptions {
 /** Nothing may be fetched, whatever the results contain; only what stands in the page runs. */
 const POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
+/** A page up to its body, with further style rules of its own. */
+export function pageHead(title: string, style = ''): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
+<title>${escapeHtml(title)}</title>
+<style>
+${pageStyle}
+${style}</style>
+</head>`;
+}
+
 /**
  * The report as HTML. Charts are drawn here, so that the page works without script and without network; the results are embedded as JSON
  * in `<script id="results">`. The same results give the same text.
@@ -26,17 +41,7 @@ export async function renderReport(results: Results, options: ReportOptions = {}
   const all = charts(results);
   for (const chart of all) sections.push(await chartSection(chart, results));
   const links = [['summary', 'Summary'], ...all.map((chart) => [chart.id, SHORT[chart.id] ?? chart.title]), ['examples', 'Examples'], ['setup', 'Settings']] as const;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>${escapeHtml(title)}</title>
-<style>
-${pageStyle}
-</style>
-</head>
+  return `${pageHead(title)}
 <body>
 <header>
 <h1>${escapeHtml(title)}</h1>
