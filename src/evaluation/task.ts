@@ -1,5 +1,5 @@
 /** What an evaluation asks of a task, and the samples that one evaluation draws from it. */
-import { type Attribute, type IoiPrompts, type IoiTask, type Prompts, promptTable } from '../task/index.ts';
+import { type Attribute, type Column, type IoiPrompts, type IoiTask, type Prompts, promptTable } from '../task/index.ts';
 import { assertEveryValue, missingValues } from './interpretability.ts';
 import { bySpan } from './patching.ts';
 
@@ -78,11 +78,13 @@ export function withEveryValue(task: EvaluationTask, training: Prompts, seed: nu
 /** The prompts of `a`, then those of `b`. Both come from one task. */
 export function concatenate(a: Prompts, b: Prompts): Prompts {
   const join = (x: Uint32Array, y: Uint32Array) => Uint32Array.from([...x, ...y]);
+  const joined = (x: Record<string, Column>, y: Record<string, Column>) => Object.fromEntries(Object.entries(x).map(([name, { values, ids }]) => [name, { values, ids: join(ids, y[name]!.ids) }]));
   return promptTable<undefined>({
     texts: [...a.texts, ...b.texts],
     tokens: [...a.tokens, ...b.tokens],
     details: new Array<undefined>(a.count + b.count).fill(undefined),
-    attributes: Object.fromEntries(Object.entries(a.attributes).map(([name, { values, ids }]) => [name, { values, ids: join(ids, b.attributes[name]!.ids) }])),
+    attributes: joined(a.attributes, b.attributes),
+    properties: joined(a.properties, b.properties),
     positions: Object.fromEntries(Object.entries(a.positions).map(([name, list]) => [name, join(list, b.positions[name]!)])),
     correct: join(a.correct, b.correct),
     incorrect: join(a.incorrect, b.incorrect),

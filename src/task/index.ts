@@ -1,5 +1,5 @@
 /** Tasks: prompts with attributes, semantic positions and counterfactuals, and the sites and cross-sections at which models are read and edited. */
-export { promptTable, type DetailedPrompts, type Prompts } from './prompts.ts';
+export { promptTable, type Column, type DetailedPrompts, type Prompts } from './prompts.ts';
 export { IoiTask, type Attribute, type IoiPrompts, type Parts, type Range, type SampleOptions, type TaskOptions } from './ioi.ts';
 export type { IoiPrompt, Pattern } from './sentences.ts';
 export type { TaskTokenizer } from './lexicon.ts';

@@ -5,7 +5,7 @@
 import { LexiconError, UsageError } from '../errors.ts';
 import type { Grammar } from './grammar.ts';
 import { readLexicon, type Lexicon, type TaskTokenizer } from './lexicon.ts';
-import { promptTable, type DetailedPrompts } from './prompts.ts';
+import { promptTable, type Column, type DetailedPrompts } from './prompts.ts';
 import { seededRandom, type Random } from './random.ts';
 import { sentenceBuilder, type IoiPrompt, type Pattern, type Sentence } from './sentences.ts';
 import { IOI_POSITIONS } from './sites.ts';
@@ -156,10 +156,31 @@ export class IoiTask {
         S: { values: names, ids: column(({ s }) => s) },
         Pos: { values: ['ABB', 'BAB'], ids: column(({ pattern }) => (pattern === 'BAB' ? 1 : 0)) },
       },
+      properties: this.properties(details),
       positions: Object.fromEntries(IOI_POSITIONS.map((position) => [position, Uint32Array.from(sentences, ({ positions }) => positions[position])])),
       correct: column(({ io }) => answer(io)),
       incorrect: column(({ s }) => answer(s)),
     });
+  }
+
+  /** Who stands where, who is a man or a woman (`?` where the lists do not say), and what the sentence is otherwise made of. */
+  private properties(details: readonly IoiPrompt[]): Record<string, Column> {
+    const { names, genders, places, objects, templates } = this.grammar;
+    const sexes = ['M', 'F', '?'];
+    const gender = (name: number) => sexes.indexOf(genders[names[name]!] ?? '?');
+    const column = (values: string[], id: (prompt: IoiPrompt) => number): Column => ({ values, ids: Uint32Array.from(details, id) });
+    const ioFirst = ({ pattern }: IoiPrompt) => pattern !== 'BAB';
+    return {
+      name1: column(names, (prompt) => (ioFirst(prompt) ? prompt.io : prompt.s)),
+      name2: column(names, (prompt) => (ioFirst(prompt) ? prompt.s : prompt.io)),
+      name3: column(names, ({ third }) => third),
+      io_gender: column(sexes, ({ io }) => gender(io)),
+      s_gender: column(sexes, ({ s }) => gender(s)),
+      template: column(templates, ({ template }) => template),
+      // A grammar without such words has -1.
+      place: column(places.length > 0 ? places : ['none'], ({ place }) => Math.max(place, 0)),
+      object: column(objects.length > 0 ? objects : ['none'], ({ object }) => Math.max(object, 0)),
+    };
   }
 
   private range(list: 'names' | 'places' | 'objects' | 'templates', range: Range | undefined, least: number): Range {

@@ -3,6 +3,9 @@
  * scores models works on this table alone.
  */
 
+/** One value for each prompt: `values[ids[prompt]]`. */
+export interface Column { values: string[]; ids: Uint32Array }
+
 export interface Prompts {
   readonly count: number;
   /** Without the beginning-of-sequence token, which only `tokens` has. */
@@ -10,7 +13,9 @@ export interface Prompts {
   /** Token ids; lengths may differ between prompts. */
   readonly tokens: number[][];
   /** Per attribute the names of its values and each prompt's value: `values[ids[prompt]]`. */
-  readonly attributes: Record<string, { values: string[]; ids: Uint32Array }>;
+  readonly attributes: Record<string, Column>;
+  /** Further finite-valued facts about each prompt, which are not edited: what predicates of features and other parametrizations of supervised codes may speak of. */
+  readonly properties: Record<string, Column>;
   /** Per semantic position the token index in each prompt. */
   readonly positions: Record<string, Uint32Array>;
   /** Token ids of the right answer and of the wrong one that it is compared with. */
@@ -29,7 +34,7 @@ export interface DetailedPrompts<Detail> extends Prompts {
   select(indices: ArrayLike<number>): DetailedPrompts<Detail>;
 }
 
-export type PromptColumns<Detail> = Omit<DetailedPrompts<Detail>, 'count' | 'slice' | 'select'>;
+export type PromptColumns<Detail> = Omit<DetailedPrompts<Detail>, 'count' | 'slice' | 'select' | 'properties'> & Partial<Pick<Prompts, 'properties'>>;
 
 /** A table of prompts from its columns, all of one length. */
 export function promptTable<Detail>(columns: PromptColumns<Detail>): DetailedPrompts<Detail> {
@@ -45,13 +50,14 @@ export function promptTable<Detail>(columns: PromptColumns<Detail>): DetailedPro
       tokens: pick(columns.tokens),
       details: pick(columns.details),
       attributes: mapValues(columns.attributes, ({ values, ids }) => ({ values, ids: pickIds(ids) })),
+      properties: mapValues(columns.properties ?? {}, ({ values, ids }) => ({ values, ids: pickIds(ids) })),
       positions: mapValues(columns.positions, pickIds),
       correct: pickIds(columns.correct),
       incorrect: pickIds(columns.incorrect),
     });
   };
   const slice = (start?: number, end?: number) => select(Array.from({ length: count }, (_, index) => index).slice(start, end));
-  return { ...columns, count, slice, select };
+  return { ...columns, properties: columns.properties ?? {}, count, slice, select };
 }
 
 function mapValues<A, B>(record: Record<string, A>, map: (value: A) => B): Record<string, B> {
