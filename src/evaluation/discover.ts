@@ -10,10 +10,10 @@
  * The others are run on a few prompts first, and on all of them if those few show at least half of what would select the site.
  */
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, hookOf, positionsOf, type Prompts, promptsPerRun, SITE_KINDS, type SiteAddress } from '../task/index.ts';
+import { ANSWER_POSITION, formatSite, hookOf, positionsOf, type Prompts, promptsPerRun, SITE_KINDS, type SiteAddress } from '../task/index.ts';
 import { gatherRows, sub, sumSquaresRows, Tensor } from '../tensor/index.ts';
 import { mean, meanAbsoluteDifference } from './formulas.ts';
-import { activationsOf, ANSWER_POSITION, chunksBySpan, PatchedPrompts, type Patch } from './patching.ts';
+import { activationsOf, chunksBySpan, PatchedPrompts, type Patch } from './patching.ts';
 import type { SiteRow } from './results.ts';
 import { Tally } from './tally.ts';
 

@@ -3,7 +3,7 @@
  * patched site, with all sites of a cross-section patched together in one forward pass. Nothing leaves the GPU.
  */
 import type { Gpt2, Run } from '../model/index.ts';
-import { formatSite, hookOf, positionsOf, type Prompts, type SiteAddress } from '../task/index.ts';
+import { ANSWER_POSITION, formatSite, hookOf, positionsOf, type Prompts, type SiteAddress } from '../task/index.ts';
 import { argmax, gatherElements, mul, sumRows, Tensor } from '../tensor/index.ts';
 
 /** New values for one site: [prompts, headWidth]. */
@@ -19,9 +19,6 @@ export interface Outcome {
   /** most likely token, u32 [prompts] */
   prediction: Tensor;
 }
-
-/** The position that a prompt's answer follows. */
-export const ANSWER_POSITION = 'end';
 
 export class PatchedPrompts {
   readonly prompts: Prompts;

@@ -6,7 +6,7 @@
  * overwritten in later ones by the patch), so that patching them jointly is well defined; a joint section shows what no head shows alone when
  * several carry the same thing. Weak ones go first when there are more than `limit`.
  */
-import { parseSite, type SiteAddress } from '../task/index.ts';
+import type { SiteAddress } from '../task/index.ts';
 import type { SiteRow } from './results.ts';
 
 export interface SectionRules {
@@ -35,6 +35,6 @@ export function sectionsFrom(ranking: readonly SiteRow[], rules: SectionRules): 
   const kept = new Set([...all].sort((a, b) => b.strength - a.strength || all.indexOf(a) - all.indexOf(b)).slice(0, rules.limit));
   return all.filter((section) => kept.has(section)).map(({ name, rows }) => ({
     name,
-    sites: [...rows].sort((a, b) => a.layer - b.layer || a.head - b.head).map(({ site }) => parseSite(site)),
+    sites: [...rows].sort((a, b) => a.layer - b.layer || a.head - b.head).map(({ kind, layer, head, position }) => ({ kind, layer, head, position })),
   }));
 }

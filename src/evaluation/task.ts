@@ -1,33 +1,31 @@
-/** What an evaluation asks of a task, and the samples that one evaluation draws from it. */
-import { type Attribute, type Column, type IoiPrompts, type IoiTask, type Prompts, promptTable } from '../task/index.ts';
+/** The samples that one evaluation draws from a task. */
+import { type Attribute, type Column, type EvaluationTask, gpt2SmallCrossSections, type IoiPrompts, type IoiTask, isGpt2SmallShape, type Prompts, promptTable } from '../task/index.ts';
 import { assertEveryValue, missingValues } from './interpretability.ts';
 import { bySpan } from './patching.ts';
 
-/** A task as an evaluation sees it: prompts for each purpose, and prompts with attributes changed. */
-export interface EvaluationTask {
-  readonly name: string;
-  /** Prompts that dictionaries are fitted on: the whole lexicon. */
-  training(count: number, seed: number): Prompts;
-  /** Prompts that are edited and scored. */
-  evaluation(count: number, seed: number): Prompts;
-  /** The prompts in `prompts`, one by one with the attributes named changed, to values that evaluation prompts do not have where the task splits them. */
-  counterfactual(prompts: Prompts, attributes: readonly string[], seed: number): Prompts;
-  /** Word lists and choices that the prompts depend on. */
-  record(): Record<string, unknown>;
+export type { EvaluationTask };
+
+/** What sets an evaluation on indirect objects apart from the usual one. */
+export interface IoiEvaluationOptions {
+  /** Released behaviour `coupled-targets`: new IO and new S share their place in their lists of names. */
+  coupledTargets?: boolean;
 }
 
 /**
  * Indirect objects as the released code evaluates them: dictionaries are fitted on all names; scored prompts use the first half of the names,
  * new IO names come from the third quarter and new S names from the last.
  */
-export function ioiEvaluation(task: IoiTask): EvaluationTask {
+export function ioiEvaluation(task: IoiTask, { coupledTargets = false }: IoiEvaluationOptions = {}): EvaluationTask {
   return {
     name: task.name,
+    attributes: task.attributes,
+    positions: task.positions,
     training: (count, seed) => task.sample({ count, seed }),
     evaluation: (count, seed) => task.sample({ count, seed, names: task.splits.eval }),
     // prompts of this task keep what they were made of through slices and selections
-    counterfactual: (prompts, attributes, seed) => task.counterfactual(prompts as IoiPrompts, attributes as Attribute[], { seed }),
-    record: () => task.record(),
+    counterfactual: (prompts, attributes, seed) => task.counterfactual(prompts as IoiPrompts, attributes as Attribute[], { seed, coupledTargets }),
+    crossSections: (model) => (isGpt2SmallShape(model) ? { origin: 'published', sections: gpt2SmallCrossSections() } : null),
+    record: () => ({ ...task.record(), ...(coupledTargets ? { coupledTargets } : {}) }),
   };
 }
 

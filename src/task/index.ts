@@ -1,5 +1,6 @@
 /** Tasks: prompts with attributes, semantic positions and counterfactuals, and the sites and cross-sections at which models are read and edited. */
 export { promptTable, type Column, type DetailedPrompts, type Prompts } from './prompts.ts';
+export { ANSWER_POSITION, applicable, isGpt2SmallShape, type EvaluationTask, type KnownSections, type ModelShape } from './task.ts';
 export { IoiTask, type Attribute, type IoiPrompts, type Parts, type Range, type SampleOptions, type TaskOptions } from './ioi.ts';
 export type { IoiPrompt, Pattern } from './sentences.ts';
 export type { TaskTokenizer } from './lexicon.ts';

@@ -110,16 +110,26 @@ export class IoiTask {
    * Counterfactuals of prompts in a set of attributes, applied in the order Pos, S, IO: the first two names change places; both mentions of S
    * become a new name; IO becomes a new name. New names are not in the prompt, are drawn independently for IO and S, and come from the
    * counterfactual splits unless ranges are given. All else stays.
+   * With `coupledTargets`, the released behaviour, new IO and new S stand at the same place of their ranges, whichever of them is used: the
+   * released code draws both from lists of one length with one seed, so that in joint edits a new IO goes along with one new S only.
    */
-  counterfactual(prompts: IoiPrompts, attributes: readonly Attribute[], options: { seed: number; ioNames?: Range; sNames?: Range }): IoiPrompts {
+  counterfactual(
+    prompts: IoiPrompts, attributes: readonly Attribute[], options: { seed: number; ioNames?: Range; sNames?: Range; coupledTargets?: boolean },
+  ): IoiPrompts {
     for (const attribute of attributes) if (!this.attributes.includes(attribute)) throw new UsageError(`unknown attribute "${attribute}"; there are ${this.attributes.join(', ')}`);
     const ioNames = this.range('names', options.ioNames ?? this.splits.counterfactualIo, 1);
     const sNames = this.range('names', options.sNames ?? this.splits.counterfactualS, 1);
-    const [ioRandom, sRandom] = [seededRandom(options.seed, 'new IO'), seededRandom(options.seed, 'new S')];
+    const [ioRandom, sRandom, bothRandom] = ['new IO', 'new S', 'new names'].map((purpose) => seededRandom(options.seed, purpose)) as [Random, Random, Random];
     return this.table(prompts.details.map((original) => {
       if (original.pattern === 'ABC') throw new UsageError('prompts of three different names (ABC) have no S and hence no counterfactuals');
       const prompt = { ...original };
       if (attributes.includes('Pos')) prompt.pattern = original.pattern === 'ABB' ? 'BAB' : 'ABB';
+      if (options.coupledTargets) {
+        const both = this.coupledNames(bothRandom, ioNames, sNames, [original.io, original.s]);
+        if (attributes.includes('S')) prompt.s = prompt.third = both.s;
+        if (attributes.includes('IO')) prompt.io = both.io;
+        return prompt;
+      }
       if (attributes.includes('S')) prompt.s = prompt.third = this.newName(sRandom, sNames, [original.io, original.s]);
       if (attributes.includes('IO')) prompt.io = this.newName(ioRandom, ioNames, [original.io, original.s, prompt.s]);
       return prompt;
@@ -201,6 +211,15 @@ export class IoiTask {
     let name = start + random.below(free);
     for (const other of inside) if (name >= other) name++;
     return name;
+  }
+
+  /** Names at one uniform place of both ranges, different from each other and none of `taken`. */
+  private coupledNames(random: Random, [ioStart, ioEnd]: Range, [sStart, sEnd]: Range, taken: readonly number[]): { io: number; s: number } {
+    const places = Array.from({ length: Math.min(ioEnd - ioStart, sEnd - sStart) }, (_, i) => i);
+    const free = places.filter((place) => ioStart !== sStart && !taken.includes(ioStart + place) && !taken.includes(sStart + place));
+    if (free.length === 0) throw new LexiconError(`${this.grammar.name}: names [${ioStart}, ${ioEnd}) and [${sStart}, ${sEnd}) have no place where both are new to the prompt`);
+    const place = free[random.below(free.length)]!;
+    return { io: ioStart + place, s: sStart + place };
   }
 }
 
