@@ -7,6 +7,7 @@ import { register as evaluate } from './eval.ts';
 import { register as report } from './report.ts';
 import { register as run } from './run.ts';
 import { register as sites } from './sites.ts';
+import { register as toy } from './toy.ts';
 import { register as train } from './train.ts';
 import { reportError } from './terminal.ts';
 
@@ -18,7 +19,7 @@ const program = new Command('diffract')
   .showHelpAfterError('(see --help)')
   .exitOverride();
 
-for (const register of [demo, evaluate, sites, train, run, report, doctor]) register(program);
+for (const register of [demo, evaluate, sites, train, run, toy, report, doctor]) register(program);
 // Commands made before exitOverride was inherited would end the process themselves.
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 

@@ -4,5 +4,6 @@ export { ioiEvaluation, type EvaluationTask } from './task.ts';
 export type { LoadedDictionary, SaePlan } from './dictionaries.ts';
 export { findSections, type DiscoveryOptions } from './select-sections.ts';
 export { rankSites, type Contrast } from './discover.ts';
-export { agreement, f1Score, necessity, sufficiency, weightStatistics, type F1, type Score } from './formulas.ts';
+export { agreement, deviation, f1Score, mean, necessity, quantile, sufficiency, weightStatistics, type F1, type Score } from './formulas.ts';
+export { countActive, placeGroupings, type PlacedGrouping } from './active-counts.ts';
 export * from './results.ts';
