@@ -19,7 +19,8 @@ import { defineKernel, type Gpu } from '../gpu/index.ts';
 import { matmul, type MatmulOptions } from './matmul.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
 import { saePath, stepWindows, type DictionaryWindow, type SaePath, type StepSizes } from './sae-plan.ts';
-import { columnsOf, decodePipeline, groupsFor, recordCompact, recordDecode, recordShift, recordTurn, saeKernels, saeVariant, vec4s, type SaeWeights } from './sae.ts';
+import { columnsOf, decodePipeline, groupsFor, recordCompact, recordDecode, recordShift, recordTurn, saeKernels, saeVariant, vec4s } from './sae.ts';
+import type { SaeWeights } from './sae-variant.ts';
 import { elements, Tensor } from './tensor.ts';
 
 const kernels = {

@@ -15,6 +15,7 @@ import { defineKernel, type BufferSlice, type Gpu, type Kernel } from '../gpu/in
 import { matmul } from './matmul.ts';
 import { chooseVariant, type MatmulVariant } from './matmul-plan.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
+import type { SaeWeights } from './sae-variant.ts';
 import { asMatrix, Tensor, sameShape, showShape } from './tensor.ts';
 import { rowWindows, windowOf } from './windows.ts';
 
@@ -33,18 +34,6 @@ export const saeKernels = {
   decodeWide: defineKernel('sae-decode-wide', decodeWideSource),
   scaleRows: defineKernel('sae-scale-rows', scaleRowsSource),
 };
-
-/** Weights of one SAE, or of D stacked along a first axis. */
-export interface SaeWeights {
-  /** [D?, features, d] */
-  encoder: Tensor;
-  /** [D?, features] */
-  encoderBias: Tensor;
-  /** [D?, features, d] */
-  decoder: Tensor;
-  /** [D?, d] */
-  decoderBias: Tensor;
-}
 
 export interface SaeShape { dictionaries: number; rows: number; width4: number; features: number }
 
