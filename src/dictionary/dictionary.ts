@@ -8,15 +8,22 @@ import type { Tensor } from '../tensor/index.ts';
 export interface Examples {
   /** [n, dIn] */
   activations: Tensor;
-  /** For each attribute, each example's value as an index into the attribute's values; [n]. */
+  /** For each attribute (and other column of the prompts that a dictionary reads), each example's value as an index into its values; [n]. */
   attributes: Readonly<Record<string, Uint32Array>>;
 }
+
+/** How supervised codes are swapped: see SupervisedCodes.edit. */
+export type CodeEdit = 'arithmetic' | 'zero-ablate' | 'mean-ablate' | 'mean-ablate-broadcast' | 'subtract';
 
 export interface EditOptions {
   /** Names of the attributes that differ between source and target. */
   attributes: readonly string[];
   /** Most features to change per example; supervised codes always remove one and add one for each attribute. */
   k: number;
+  /** For supervised codes; `arithmetic` unless given. */
+  method?: CodeEdit;
+  /** For supervised codes, as the released code does: each attribute swaps only the last term that has it, so that Pos leaves (IO, Pos) as it was. */
+  coupledPosEdit?: boolean;
 }
 
 export interface EditResult {

@@ -1,5 +1,9 @@
 /** Feature dictionaries behind one interface: supervised codes and sparse autoencoders, and how the latter lie on disk. */
-export type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
-export { MeanCodes, type AttributeSpace } from './supervised.ts';
+export type { CodeEdit, Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
+export { SupervisedCodes, supervisedName, type FitOptions } from './supervised.ts';
+export type { AdamCodesOptions, CodeMethod } from './code-fit.ts';
+export {
+  columnIds, columnSpaces, independent, ioiParametrization, IOI_PARAMETRIZATIONS, type AttributeSpace, type Parametrization, type Term,
+} from './parametrization.ts';
 export { Sae, type SaeMetadata } from './sae.ts';
 export { loadSae, readSaeConfig, saeFiles, type ExpectedSite, type SaeFileConfig } from './saelens.ts';

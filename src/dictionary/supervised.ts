@@ -1,81 +1,85 @@
 /**
- * Supervised dictionaries by mean codes, independent parametrization (arXiv 2405.08366, section 3 and A.5):
+ * Supervised dictionaries (arXiv 2405.08366, section 3):  â(p) = ā + Σ_t u_{t = v_t(p)},  one feature active per term, with code 1.
  *
- *   u_{i=v} = mean of a(p) over prompts p whose attribute i has value v, minus the mean ā of all;     â(p) = ā + Σ_i u_{i = a_i(p)}
+ * Terms come from a parametrization, codes u from a method (code-fit.ts). Mean codes of a term do not depend on which other terms there are,
+ * and go to zero where the activation does not carry the term; terms that share signal are counted twice, which least squares avoids.
  *
- * A value that the prompts never show has the zero vector. A feature is one attribute's value; exactly one feature of each attribute is
- * active, with code 1. The code of an attribute does not depend on which others are in the dictionary, and one that the activation does not
- * carry goes to zero as prompts grow in number. Attributes that share signal are counted twice: mean codes suit independent attributes.
+ * An edit swaps the features of every term that the edited attributes occur in: with (IO, Pos) and (S, Pos) an edit of Pos swaps both.
  */
 import { ShapeError } from '../errors.ts';
-import {
-  add, gatherRows, matmul, meanColumns, mul, reciprocalRows, segments, segmentSum, sub, sumRows, Tensor,
-} from '../tensor/index.ts';
-import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
+import { add, gatherRows, matmul, mul, reciprocalRows, scaleRows, sub, sumRows, Tensor } from '../tensor/index.ts';
+import { Design, fitCodes, type AdamCodesOptions, type CodeMethod } from './code-fit.ts';
+import type { CodeEdit, Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
+import { bindTerms, dependsOn, independent, termIds, type AttributeSpace, type Parametrization, type Term } from './parametrization.ts';
 
-/** An attribute and how many values it may have. */
-export interface AttributeSpace {
-  name: string;
-  values: number;
+export interface FitOptions {
+  /** The columns that the examples' labels may be taken from. */
+  spaces: readonly AttributeSpace[];
+  /** One term for each column unless given. */
+  parametrization?: Parametrization;
+  /** `mean` unless given. */
+  method?: CodeMethod;
+  /** For `mse-adam`. */
+  adam?: AdamCodesOptions;
 }
 
-export class MeanCodes implements Dictionary {
-  readonly name = 'supervised';
+interface Swap {
+  term: Term;
+  /** Columns of the term that take the target's value. */
+  changed: readonly string[];
+}
+
+export class SupervisedCodes implements Dictionary {
+  /** `supervised` for independent mean codes, else `supervised METHOD PARAMETRIZATION`. */
+  readonly name: string;
   readonly dIn: number;
   readonly features: number;
-  /** u of every feature, attribute after attribute in the order given: [features, dIn]. */
+  readonly method: CodeMethod;
+  readonly parametrization: Parametrization;
+  /** Features `first` to `first + values − 1` are the combinations of the term's columns, the last column fastest. */
+  readonly terms: readonly Term[];
+  /** u of every feature, [features, dIn]; zero for values that the prompts never showed. */
   readonly vectors: Tensor;
   /** ā: [dIn]. */
   readonly mean: Tensor;
-  private readonly spaces: readonly (AttributeSpace & { first: number })[];
 
-  private constructor(vectors: Tensor, mean: Tensor, spaces: readonly (AttributeSpace & { first: number })[]) {
+  private constructor(vectors: Tensor, mean: Tensor, terms: readonly Term[], parametrization: Parametrization, method: CodeMethod) {
+    this.name = supervisedName(method, parametrization.name);
     this.vectors = vectors;
     this.mean = mean;
+    this.terms = terms;
+    this.parametrization = parametrization;
+    this.method = method;
     this.features = vectors.shape[0]!;
     this.dIn = vectors.shape[1]!;
-    this.spaces = spaces;
   }
 
-  /** Fits to activations [n, d] and their attributes, on the GPU. Throws ShapeError if there are none or a value is out of range. */
-  static fit(examples: Examples, attributes: readonly AttributeSpace[]): MeanCodes {
-    const { activations } = examples;
-    const { gpu } = activations;
-    const [n = 0, width = 0] = activations.shape;
-    if (n === 0) throw new ShapeError('mean codes need at least one example');
-    const fitted = gpu.scope(() => {
-      const mean = meanColumns(activations);
-      const centred = sub(activations, mean);
-      const features = attributes.reduce((sum, { values }) => sum + values, 0);
-      const vectors = Tensor.empty(gpu, [features, width]);
-      let first = 0;
-      const spaces = attributes.map((space) => {
-        const { order, starts } = segments(idsOf(examples, space, n), space.values);
-        const sums = segmentSum(centred, Tensor.from(gpu, order, [n]), Tensor.from(gpu, starts, [space.values + 1]));
-        const shares = new Float32Array(space.values * width);
-        for (let value = 0; value < space.values; value++) {
-          const size = starts[value + 1]! - starts[value]!;
-          shares.fill(size > 0 ? 1 / size : 0, value * width, (value + 1) * width);
-        }
-        const means = mul(sums, Tensor.from(gpu, shares, [space.values, width]));
-        const target = { storage: vectors.storage, byteOffset: vectors.byteOffset + first * width * 4, byteLength: means.byteLength };
-        gpu.copy(means, target, means.byteLength);
-        const placed = { ...space, first };
-        first += space.values;
-        return placed;
-      });
-      return { vectors, mean, spaces };
-    });
-    return new MeanCodes(fitted.vectors, fitted.mean, fitted.spaces);
+  /** Fits to activations [n, d] and their labels. Throws ShapeError if there are none or a value is out of range, UsageError for a column that is not there. */
+  static fit(examples: Examples, options: FitOptions): SupervisedCodes {
+    return SupervisedCodes.fitSites([examples.activations], examples.attributes, options)[0]!;
   }
 
-  /** One-hot codes per attribute: [n, features]. */
+  /** Fits one dictionary to each site's activations [n, d] of the same prompts: what depends on labels alone is done once. */
+  static fitSites(sites: readonly Tensor[], attributes: Examples['attributes'], options: FitOptions): SupervisedCodes[] {
+    const [first] = sites;
+    if (!first) return [];
+    const { parametrization = independent(options.spaces), method = 'mean' } = options;
+    for (const { shape } of sites) {
+      if (shape.length !== 2 || shape[0] !== first.shape[0] || shape[1] !== first.shape[1]) throw new ShapeError(`sites fitted together need activations of one shape, not [${first.shape.join(', ')}] and [${shape.join(', ')}]`);
+    }
+    const terms = bindTerms(parametrization, options.spaces);
+    const design = new Design(terms, attributes, first.shape[0]!);
+    const fitted = first.gpu.scope(() => fitCodes(sites, design, method, options.adam));
+    return fitted.map(({ vectors, mean }) => new SupervisedCodes(vectors, mean, terms, parametrization, method));
+  }
+
+  /** One-hot codes per term: [n, features]. */
   encode(examples: Examples): Tensor {
     const n = examples.activations.shape[0]!;
     const codes = new Float32Array(n * this.features);
-    for (const space of this.spaces) {
-      const ids = idsOf(examples, space, n);
-      for (let row = 0; row < n; row++) codes[row * this.features + space.first + ids[row]!] = 1;
+    for (const term of this.terms) {
+      const ids = termIds(term, examples.attributes, n);
+      for (let row = 0; row < n; row++) codes[row * this.features + term.first + ids[row]!] = 1;
     }
     return Tensor.from(examples.activations.gpu, codes, [n, this.features]);
   }
@@ -93,24 +97,36 @@ export class MeanCodes implements Dictionary {
     });
   }
 
-  /** a − u_{old} + u_{new} for every attribute named (section 3.4): the reconstruction's error stays. `k` is not read: one feature goes and one comes. */
-  edit(source: Examples, target: Examples, { attributes }: Pick<EditOptions, 'attributes'>): EditResult {
+  /** Whether every one of these attributes occurs in some term. */
+  canEdit(attributes: readonly string[]): boolean {
+    return attributes.every((attribute) => this.terms.some((term) => this.changed(term, [attribute]).length > 0));
+  }
+
+  /**
+   * Swaps old features for new ones (arXiv 2405.08366, section 3 and A.9.3) on the actual activations, so that the reconstruction's error
+   * stays. With c the old vector at unit length and m = ā·c:
+   *   arithmetic             a − u_old + u_new                       zero-ablate   a − (a·c) c + u_new
+   *   mean-ablate            a + (m − a·c) c + u_new                 subtract      a − u_old
+   *   mean-ablate-broadcast  a + (m Σc − a·c) c + u_new, as released, where m is subtracted from every entry before the product
+   * Of several terms all old vectors go in their order, then all new ones come. `k` is not read. Weight removed: Σ u_old·r / ‖r‖², r = Σ u.
+   * Throws ShapeError for an attribute that no term has.
+   */
+  edit(source: Examples, target: Examples, { attributes, method = 'arithmetic', coupledPosEdit = false }: Pick<EditOptions, 'attributes' | 'method' | 'coupledPosEdit'>): EditResult {
     const { gpu } = source.activations;
     const n = source.activations.shape[0]!;
-    const spaces = attributes.map((name) => this.space(name));
+    const swaps = this.swaps(attributes, coupledPosEdit);
     return gpu.scope(() => {
       const along = reciprocalRows(this.signal(source, n));
-      let activations = source.activations;
-      let removed: Tensor | null = null;
-      for (const space of spaces) {
-        const oldIds = idsOf(source, space, n);
-        const oldCodes = this.rowsOf(space, oldIds);
-        const newCodes = this.rowsOf(space, idsOf(target, space, n));
-        activations = add(sub(activations, oldCodes), newCodes);
-        removed = removed ? add(removed, oldCodes) : oldCodes;
+      const oldCodes = swaps.map(({ term }) => this.rowsOf(term, termIds(term, source.attributes, n)));
+      let activations = oldCodes.reduce((rest, old) => this.without(rest, old, method), source.activations);
+      if (method !== 'subtract') {
+        for (const { term, changed } of swaps) {
+          const mixed = Object.fromEntries(term.columns.map((column) => [column, (changed.includes(column) ? target : source).attributes[column]!]));
+          activations = add(activations, this.rowsOf(term, termIds(term, mixed, n)));
+        }
       }
-      const weightRemoved = removed ? sumRows(mul(removed, along)) : Tensor.zeros(gpu, [n]);
-      return { activations: removed ? activations : activations.clone(), weightRemoved };
+      if (oldCodes.length === 0) return { activations: activations.clone(), weightRemoved: Tensor.zeros(gpu, [n]) };
+      return { activations, weightRemoved: sumRows(mul(oldCodes.reduce((sum, old) => add(sum, old)), along)) };
     });
   }
 
@@ -119,25 +135,44 @@ export class MeanCodes implements Dictionary {
     this.mean.dispose();
   }
 
-  /** r = Σ_i u_{i = a_i}: [n, dIn]. */
+  /** The activations with an old vector taken out. */
+  private without(activations: Tensor, old: Tensor, method: CodeEdit): Tensor {
+    if (method === 'arithmetic' || method === 'subtract') return sub(activations, old);
+    // A vector of zeros has no direction: it stays zero, and nothing is taken out.
+    const unit = scaleRows(old);
+    const along = sumRows(mul(activations, unit));
+    if (method === 'zero-ablate') return sub(activations, scaleRows(unit, along));
+    let level = sumRows(mul(unit, this.mean));
+    if (method === 'mean-ablate-broadcast') level = mul(level, sumRows(unit));
+    return add(activations, scaleRows(unit, sub(level, along)));
+  }
+
+  /** r = Σ_t u_{t = v_t}: [n, dIn]. */
   private signal(examples: Examples, n: number): Tensor {
-    return this.spaces.map((space) => this.rowsOf(space, idsOf(examples, space, n))).reduce((sum, rows) => add(sum, rows));
+    return this.terms.map((term) => this.rowsOf(term, termIds(term, examples.attributes, n))).reduce((sum, rows) => add(sum, rows));
   }
 
-  private rowsOf(space: AttributeSpace & { first: number }, ids: Uint32Array): Tensor {
-    return gatherRows(this.vectors, Tensor.from(this.vectors.gpu, ids.map((id) => space.first + id), [ids.length]));
+  private rowsOf(term: Term, ids: Uint32Array): Tensor {
+    return gatherRows(this.vectors, Tensor.from(this.vectors.gpu, ids.map((id) => term.first + id), [ids.length]));
   }
 
-  private space(name: string): AttributeSpace & { first: number } {
-    const space = this.spaces.find((candidate) => candidate.name === name);
-    if (!space) throw new ShapeError(`the supervised dictionary has no attribute ${name}; it has ${this.spaces.map((s) => s.name).join(', ')}`);
-    return space;
+  private changed(term: Term, attributes: readonly string[]): string[] {
+    return term.columns.filter((column) => dependsOn(this.parametrization, column, attributes));
+  }
+
+  /** Terms that an edit swaps. With `lastOnly` each attribute swaps just the last of its terms. */
+  private swaps(attributes: readonly string[], lastOnly: boolean): Swap[] {
+    const wanted = new Set<Term>();
+    for (const attribute of attributes) {
+      const own = this.terms.filter((term) => this.changed(term, [attribute]).length > 0);
+      if (own.length === 0) throw new ShapeError(`the supervised dictionary has no attribute ${attribute}; it has ${[...new Set(this.terms.flatMap(({ columns }) => columns))].join(', ')}`);
+      for (const term of lastOnly ? own.slice(-1) : own) wanted.add(term);
+    }
+    return this.terms.filter((term) => wanted.has(term)).map((term) => ({ term, changed: this.changed(term, attributes) }));
   }
 }
 
-function idsOf(examples: Examples, space: AttributeSpace, n: number): Uint32Array {
-  const ids = examples.attributes[space.name];
-  if (!ids || ids.length !== n) throw new ShapeError(`${n} examples come with ${ids?.length ?? 'no'} values of attribute ${space.name}`);
-  for (const id of ids) if (id >= space.values) throw new ShapeError(`attribute ${space.name} has ${space.values} values, an example has number ${id}`);
-  return ids;
+/** What a supervised dictionary is called: `supervised` for the main one, else `supervised METHOD PARAMETRIZATION`. */
+export function supervisedName(method: CodeMethod, parametrization: string): string {
+  return method === 'mean' && parametrization === 'independent' ? 'supervised' : `supervised ${method} ${parametrization}`;
 }

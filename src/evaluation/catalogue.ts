@@ -1,6 +1,6 @@
 /** Which dictionaries there are at each site, and the activations of one batch of prompts as dictionaries want them. */
-import type { Dictionary, Examples } from '../dictionary/index.ts';
-import { type CrossSection, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
+import { columnIds, type Dictionary, type Examples } from '../dictionary/index.ts';
+import { type CrossSection, formatSite, type SiteAddress } from '../task/index.ts';
 import { add, gatherRows, sub, Tensor } from '../tensor/index.ts';
 import type { PatchedPrompts } from './patching.ts';
 import type { CurvePoint } from './results.ts';
@@ -78,10 +78,8 @@ export class Catalogue {
   }
 }
 
-/** Values of every attribute of the prompts, as dictionaries read them. */
-export function attributeIds(prompts: Prompts): Record<string, Uint32Array> {
-  return Object.fromEntries(Object.entries(prompts.attributes).map(([name, { ids }]) => [name, ids]));
-}
+/** Values of every attribute and property of the prompts, as dictionaries read them. */
+export const attributeIds = columnIds;
 
 /** Activations of a clean run at a site, with the prompts' attributes. */
 export function examplesAt(clean: PatchedPrompts, site: SiteAddress): Examples {

@@ -1,5 +1,5 @@
 /** The dictionaries of an evaluation: mean codes fitted, SAEs trained or taken as they are, one set per site; and what each is like. */
-import { type Dictionary, MeanCodes } from '../dictionary/index.ts';
+import { type Dictionary, SupervisedCodes } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { formatSite, hookOf, type Prompts, type SiteAddress } from '../task/index.ts';
@@ -47,7 +47,7 @@ export function fitSupervised(catalogue: Catalogue, training: Prompts, sites: re
     const own = activations.get(formatSite(site))!;
     catalogue.setMean(site, own.gpu.scope(() => meanColumns(own).reshape([1, -1])));
     if (!include) continue;
-    const dictionary = MeanCodes.fit({ activations: own, attributes: attributeIds(training) }, attributes);
+    const dictionary = SupervisedCodes.fit({ activations: own, attributes: attributeIds(training) }, { spaces: attributes });
     catalogue.add(site, { name: 'supervised', variant: 'supervised', dictionary, source: 'fitted', lambda: null, scale: null, curve: [] });
   }
 }

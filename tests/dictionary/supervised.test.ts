@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert';
 import type { Examples } from '../../src/dictionary/dictionary.ts';
-import { MeanCodes } from '../../src/dictionary/supervised.ts';
+import { SupervisedCodes } from '../../src/dictionary/supervised.ts';
 import { segments, Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
@@ -33,7 +33,7 @@ async function fitted(n: number, width: number, seed: number) {
   const x = random([n, width], seed).map((value) => value + 0.5);
   const attributes = drawAttributes(n, seed + 1);
   const examples: Examples = { activations: Tensor.from(gpu, x, [n, width]), attributes };
-  return { gpu, x, attributes, examples, codes: MeanCodes.fit(examples, SPACES), ...bruteForce(x, attributes, width) };
+  return { gpu, x, attributes, examples, codes: SupervisedCodes.fit(examples, { spaces: SPACES }), ...bruteForce(x, attributes, width) };
 }
 
 test('codes are conditional means minus the mean; a value never seen has the zero vector', async () => {
@@ -52,7 +52,7 @@ test('codes are conditional means minus the mean; a value never seen has the zer
 
 test('codes of an attribute do not depend on which others are there', async () => {
   const { codes, examples } = await fitted(200, 8, 5);
-  const alone = MeanCodes.fit(examples, [SPACES[1]!]);
+  const alone = SupervisedCodes.fit(examples, { spaces: [SPACES[1]!] });
   assert.equal([...(await alone.vectors.read())], [...(await codes.vectors.read()).subarray(5 * 8, 8 * 8)]);
   alone.dispose();
   codes.dispose();
@@ -128,7 +128,7 @@ test('an attribute that the activations do not carry goes to zero as examples gr
     const noise = random([n, 4], 22);
     const x = noise.map((value, i) => value + attributes.A![Math.floor(i / 4)]!);
     const activations = Tensor.from(gpu, x, [n, 4]);
-    const codes = MeanCodes.fit({ activations, attributes }, SPACES);
+    const codes = SupervisedCodes.fit({ activations, attributes }, { spaces: SPACES });
     const vectors = await codes.vectors.read();
     norms.push(Math.hypot(...vectors.subarray(5 * 4, 8 * 4)));
     assert.ok(Math.hypot(...vectors.subarray(0, 4)) > 1);
@@ -140,7 +140,7 @@ test('an attribute that the activations do not carry goes to zero as examples gr
 
 test('weights are NaN where nothing is known of any value', async () => {
   const { codes, examples, gpu } = await fitted(50, 4, 31);
-  const only = MeanCodes.fit(examples, [SPACES[0]!]);
+  const only = SupervisedCodes.fit(examples, { spaces: [SPACES[0]!] });
   await gpu.scope(async () => {
     // value 4 of A was never seen: its vector, and with it the whole signal, is zero
     const unseen: Examples = { activations: examples.activations, attributes: { A: new Uint32Array(50).fill(4) } };
@@ -154,7 +154,7 @@ test('weights are NaN where nothing is known of any value', async () => {
 
 test('bad examples are refused by name', async () => {
   const { codes, examples, attributes } = await fitted(10, 4, 41);
-  assert.throws(() => MeanCodes.fit({ ...examples, attributes: { A: attributes.A! } }, SPACES), /10 examples come with no values of attribute B/);
+  assert.throws(() => SupervisedCodes.fit({ ...examples, attributes: { A: attributes.A! } }, { spaces: SPACES }), /10 examples come with no values of attribute B/);
   assert.throws(() => codes.encode({ ...examples, attributes: { ...attributes, C: new Uint32Array(10).fill(2) } }), /attribute C has 2 values, an example has number 2/);
   codes.dispose();
   examples.activations.dispose();
