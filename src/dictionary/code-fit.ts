@@ -71,9 +71,9 @@ export class Design {
   normal(seen: Uint32Array, bias = false): Float64Array {
     const size = seen.length + (bias ? 1 : 0);
     if (size > MOST_FEATURES) throw new LimitError(`least squares of ${size} features would take too long (at most ${MOST_FEATURES}); mean codes have no such limit`);
-    const place = new Int32Array(this.features).fill(-1);
-    seen.forEach((feature, at) => { place[feature] = at; });
-    const places = this.rows.map((rows) => Int32Array.from(rows, (feature) => place[feature]!));
+    const at = new Int32Array(this.features).fill(-1);
+    seen.forEach((feature, index) => { at[feature] = index; });
+    const places = this.rows.map((rows) => Int32Array.from(rows, (feature) => at[feature]!));
     if (bias) places.push(new Int32Array(this.n).fill(seen.length));
     const normal = new Float64Array(size * size);
     for (const a of places) for (const b of places) for (let row = 0; row < this.n; row++) normal[a[row]! * size + b[row]!]!++;
@@ -101,7 +101,7 @@ function classSums(x: Tensor, design: Design): Tensor {
   design.terms.forEach(({ first, values }, at) => {
     const { order, starts } = segments(design.rows[at]!.map((feature) => feature - first), values);
     const own = segmentSum(x, Tensor.from(gpu, order, [design.n]), Tensor.from(gpu, starts, [values + 1]));
-    gpu.copy(own, { storage: sums.storage, byteOffset: sums.byteOffset + first * width * 4, byteLength: own.byteLength }, own.byteLength);
+    place(own, sums, first * width);
   });
   return sums;
 }
@@ -153,16 +153,13 @@ function descend(sites: readonly Tensor[], design: Design, { epochs = 1000, rate
   const shape = [1, sites.length * width, size];
   const [codes, targets] = [Tensor.empty(gpu, shape), Tensor.empty(gpu, shape)];
   const rows = Tensor.from(gpu, seen, [seen.length]);
-  const block = (whole: Tensor, site: number) => whole.reshape([sites.length * width, size]).rows(site * width, width);
   const means = sites.map((activations, site) => {
     const mean = meanColumns(activations);
     const sums = gatherRows(classSums(manualBias ? sub(activations, mean) : activations, design), rows);
     const own = manualBias ? sums : stacked(sums, sumColumns(activations));
     // the gradient's constant part, −2/(nd) Bᵀ
-    const constant = affine(transpose(own), -2 / (design.n * width));
-    gpu.copy(constant, block(targets, site), constant.byteLength);
-    const start = randomNormal(gpu, [width, size], { seed, stream: site });
-    gpu.copy(start, block(codes, site), start.byteLength);
+    place(affine(transpose(own), -2 / (design.n * width)), targets, site * width * size);
+    place(randomNormal(gpu, [width, size], { seed, stream: site }), codes, site * width * size);
     return mean;
   });
   const normal = Tensor.from(gpu, Float32Array.from(design.normal(seen, !manualBias), (count) => count / design.n), [size, size]);
@@ -172,7 +169,7 @@ function descend(sites: readonly Tensor[], design: Design, { epochs = 1000, rate
     adam({ parameter: codes, ...state }, { ...adamDefaults, step });
   }
   return sites.map((_, site) => {
-    const own = transpose(block(codes, site));
+    const own = transpose(codes.reshape([sites.length * width, size]).rows(site * width, width));
     const vectors = Tensor.zeros(gpu, [design.features, width]);
     scatterRows(vectors, rows, own.rows(0, seen.length));
     return { vectors, mean: manualBias ? means[site]! : own.rows(seen.length, 1).clone().reshape([width]) };
@@ -183,7 +180,12 @@ function descend(sites: readonly Tensor[], design: Design, { epochs = 1000, rate
 function stacked(rows: Tensor, last: Tensor): Tensor {
   const [count, width] = rows.shape as [number, number];
   const out = Tensor.empty(rows.gpu, [count + 1, width]);
-  rows.gpu.copy(rows, out, rows.byteLength);
-  rows.gpu.copy(last, out.rows(count, 1), last.byteLength);
+  place(rows, out, 0);
+  place(last, out, count * width);
   return out;
+}
+
+/** Copies `part` into `whole` from an element on, wherever that lies. */
+function place(part: Tensor, whole: Tensor, element: number): void {
+  part.gpu.copy(part, { storage: whole.storage, byteOffset: whole.byteOffset + element * 4, byteLength: part.byteLength }, part.byteLength);
 }
