@@ -1,6 +1,7 @@
 /** Feature dictionaries behind one interface: supervised codes and sparse autoencoders, and how the latter lie on disk. */
 export type { CodeEdit, Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
 export { SupervisedCodes, supervisedName, type FitOptions } from './supervised.ts';
+export { randomSets, SyntheticDictionary } from './synthetic.ts';
 export type { AdamCodesOptions, CodeMethod } from './code-fit.ts';
 export {
   columnIds, columnSpaces, independent, ioiParametrization, IOI_PARAMETRIZATIONS, type AttributeSpace, type Parametrization, type Term,
