@@ -8,7 +8,7 @@ const SLOTS = ['A', 'B', 'C', 'PLACE', 'OBJECT'] as const;
 export type Slot = (typeof SLOTS)[number];
 
 /** A stretch of fixed text, or a slot whose word takes the space before it along, as byte-pair tokens do. */
-export type Piece = { text: string } | { slot: Slot; lead: '' | ' ' };
+export type Piece<S extends string = Slot> = { text: string } | { slot: S; lead: '' | ' ' };
 
 /** Checks a template; `what` names it in the LexiconError. */
 export function checkTemplate(template: string, what: string): void {
@@ -34,11 +34,11 @@ export function fromBraces(template: string, what: string): string {
 }
 
 /** A prefix and a checked template as pieces, whose texts put together are the sentence. */
-export function layOut(prefix: string, template: string): Piece[] {
-  const pieces: Piece[] = [];
+export function layOut<S extends string = Slot>(prefix: string, template: string): Piece<S>[] {
+  const pieces: Piece<S>[] = [];
   // Odd entries are the captured slots.
   (prefix + template).split(/\[([^\]]*)\]/).forEach((part, index, parts) => {
-    if (index % 2 === 1) return void pieces.push({ slot: part as Slot, lead: parts[index - 1]!.endsWith(' ') ? ' ' : '' });
+    if (index % 2 === 1) return void pieces.push({ slot: part as S, lead: parts[index - 1]!.endsWith(' ') ? ' ' : '' });
     const beforeSlot = index + 1 < parts.length && part.endsWith(' ');
     const text = beforeSlot ? part.slice(0, -1) : part;
     if (text) pieces.push({ text });

@@ -34,3 +34,17 @@ export function gpt2Words(): TaskTokenizer {
 export function jsonSource(files: Record<string, unknown>): FileSource {
   return memorySource(Object.fromEntries(Object.entries(files).map(([name, value]) => [name, new TextEncoder().encode(JSON.stringify(value))])), 'lists');
 }
+
+/**
+ * GPT-2's token ids of the stretches of text in `fixtures/gpt2-stretches.json`, as its real tokenizer gives them: years, which are several
+ * tokens, and what else the tests of tasks ask for.
+ */
+export function gpt2Stretches(): TaskTokenizer {
+  const table = JSON.parse(readFileSync('tests/fixtures/gpt2-stretches.json', 'utf8')) as Record<string, number[]>;
+  const split = (text: string) => text.match(/ ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+/gu) ?? [];
+  const encode = (text: string) => split(text).flatMap((part) => {
+    if (!table[part]) throw new Error(`"${part}" is not in the table`);
+    return table[part];
+  });
+  return { bos: 50256, encode, single: (text) => (split(text).every((part) => table[part]) && encode(text).length === 1 ? encode(text)[0]! : null) };
+}
