@@ -3,19 +3,21 @@
 //
 //   g[D, r, f]        = g[D, r, f] + λ[D]/n where codes[D, r, f] is not zero, else 0        n = rows
 //   encoderBias[D, f] = Σ_r g[D, r, f]
-//   fired[D, f]      += number of r with codes[D, r, f] ≠ 0
+//   fired[D, f]      += number of r with codes[D, r, f] ≠ 0, or counted[D, r, f] ≠ 0 if APART
 //
 // binding 0  codes        f32 [dictionaries, rows, features]
 // binding 1  l1           f32 [all dictionaries]   λ; those in hand begin at `first`
 // binding 2  g            f32 [dictionaries, rows, features]; changed in place
 // binding 3  encoderBias  f32 [dictionaries, features]
 // binding 4  fired        u32 [dictionaries, features]
+// binding 5  counted      f32 [dictionaries, rows, features]; read if APART
 //
 // Needs: two reads and one write of the codes' size. Dispatch: one thread for COLUMNS (1 to 4) features that lie 8 apart, for each of which
 // it sums in the order of the rows; ceil(features / (8 * COLUMNS)) times 8 threads a dictionary. 8 neighbouring threads read 8 * COLUMNS
 // neighbouring numbers of a row: with 4 columns whole cache lines, which a CPU driver would else fetch again for each part.
 const WORKGROUP: u32 = 64u;
 const COLUMNS: u32 = 1u;
+const APART: bool = false;
 
 struct Params { dictionaries: u32, rows: u32, features: u32, first: u32, }
 @group(1) @binding(0) var<uniform> params: Params;
@@ -24,6 +26,7 @@ struct Params { dictionaries: u32, rows: u32, features: u32, first: u32, }
 @group(0) @binding(2) var<storage, read_write> g: array<f32>;
 @group(0) @binding(3) var<storage, read_write> encoderBias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> fired: array<u32>;
+@group(0) @binding(5) var<storage, read> counted: array<f32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_id) local: vec3u) {
@@ -46,8 +49,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         var slope = 0.0;
         if (codes[here] != 0.0) {
           slope = g[here] + penalty;
-          counts[j]++;
+          if (!APART) { counts[j]++; }
         }
+        if (APART && counted[here] != 0.0) { counts[j]++; }
         g[here] = slope;
         sums[j] += slope;
       }

@@ -1,4 +1,5 @@
-// Gradients of both weight matrices and of the encoder's bias, each feature's from the rows in which it is active:
+// Gradients of both weight matrices and of the encoder's bias, each feature's from the rows in which it is active; with ACCUMULATE they are
+// added to what is there:
 //
 //   decoder[D, f, k]  = 2/n * Σ_r codes[D, r, f] * e[D, r, k]                        e = x̂ − x,  n = rows
 //   encoder[D, f, k]  = Σ_r g[D, r, f] * (x − decoderBias)[D, r, k]                  g: the gradients of codes, from sae-code-gradient
@@ -18,6 +19,7 @@
 // Sums run in the order of the rows.
 const WORKGROUP: u32 = 64u;
 const COLUMNS: u32 = 1u;
+const ACCUMULATE: bool = false;
 
 struct Params { dictionaries: u32, rows: u32, width4: u32, features: u32, }
 @group(1) @binding(0) var<uniform> params: Params;
@@ -64,6 +66,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   }
   let scale = 2.0 / f32(params.rows);
   let to = line * w;
+  if (ACCUMULATE) {
+    if (end == begin) { return; }
+    decoder[to + k0] += scale * d0;
+    encoder[to + k0] -= e0;
+    if (COLUMNS > 1u && k0 + threads < w) { decoder[to + k1] += scale * d1; encoder[to + k1] -= e1; }
+    if (COLUMNS > 2u && k0 + 2u * threads < w) { decoder[to + k2] += scale * d2; encoder[to + k2] -= e2; }
+    if (COLUMNS > 3u && k0 + 3u * threads < w) { decoder[to + k3] += scale * d3; encoder[to + k3] -= e3; }
+    if (k0 == 0u) { encoderBias[line] += sum; }
+    return;
+  }
   decoder[to + k0] = scale * d0;
   encoder[to + k0] = -e0;
   if (COLUMNS > 1u && k0 + threads < w) { decoder[to + k1] = scale * d1; encoder[to + k1] = -e1; }

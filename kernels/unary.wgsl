@@ -1,5 +1,5 @@
-// Element by element: out = scale · x + shift (OPERATION 0), max(x, 0) (1) or GELU in its tanh form (2, Hendrycks and Gimpel 2016):
-// ½ x (1 + tanh u) with u = √(2/π) (x + 0.044715 x³), written as x / (1 + exp(-2u)), which cannot overflow into NaN.
+// Element by element: out = scale · x + shift (OPERATION 0), max(x, 0) (1), exp(x) (3) or GELU in its tanh form (2, Hendrycks and Gimpel
+// 2016): ½ x (1 + tanh u) with u = √(2/π) (x + 0.044715 x³), written as x / (1 + exp(-2u)), which cannot overflow into NaN.
 //
 // x, out [size]. One thread: four elements, WORKGROUP apart. Groups: ceil(size / (4 · WORKGROUP)).
 const WORKGROUP: u32 = 64u;
@@ -16,6 +16,7 @@ fn value(v: f32) -> f32 {
     let u = 0.7978845608 * (v + 0.044715 * v * v * v);
     return v / (1.0 + exp(min(-2.0 * u, 80.0)));
   }
+  if (OPERATION == 3u) { return exp(v); }
   return params.scale * v + params.shift;
 }
 fn element(i: u32) {

@@ -20,8 +20,8 @@ interface StepCase extends Sizes {
   singles?: boolean;
 }
 
-type Part = keyof SaeWeights;
-const PARTS: readonly Part[] = ['encoder', 'encoderBias', 'decoder', 'decoderBias'];
+const PARTS = ['encoder', 'encoderBias', 'decoder', 'decoderBias'] as const;
+type Part = (typeof PARTS)[number];
 
 /** Weights, moments and examples of `count` dictionaries on the device. */
 interface State { weights: SaeWeights; first: SaeWeights; second: SaeWeights; x: Tensor; pool: Tensor; l1: Tensor; rate: Tensor }

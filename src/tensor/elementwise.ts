@@ -103,6 +103,11 @@ export function relu(x: Tensor): Tensor {
   return unary(x, outputFor('relu', x), 1);
 }
 
+/** e^x. */
+export function exp(x: Tensor): Tensor {
+  return unary(x, outputFor('exp', x), 3);
+}
+
 /** GELU in its tanh form, "gelu_new": ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))) (Hendrycks and Gimpel 2016). */
 export function gelu(x: Tensor): Tensor {
   return unary(x, outputFor('gelu', x), 2);

@@ -4,6 +4,7 @@
  */
 import { LimitError } from '../errors.ts';
 import type { GpuLimits } from '../gpu/index.ts';
+import type { SaeVariant } from './sae-variant.ts';
 
 /** After the encoder, which is dense on both: products over all features, or sums over the active ones. */
 export type SaePath = 'sparse' | 'dense';
@@ -24,9 +25,13 @@ const SCRATCH_BYTES = 64 * 2 ** 20;
 /** Numbers between places where a binding may start. */
 const ALIGNMENT = 64;
 
-/** The path for a vanilla dictionary, whose activity is not known beforehand and changes during training. */
-export function saePath({ features }: Pick<StepSizes, 'features'>): SaePath {
-  return features >= SPARSE_FEATURES ? 'sparse' : 'dense';
+/**
+ * The path for a kind of dictionary. A vanilla one's activity is not known beforehand and changes during training, so that its features
+ * decide; the few codes that top-k kinds keep are always quicker done alone; others have gradients at inactive features too.
+ */
+export function saePath({ features }: Pick<StepSizes, 'features'>, variant: SaeVariant = 'vanilla'): SaePath {
+  if (variant === 'vanilla') return features >= SPARSE_FEATURES ? 'sparse' : 'dense';
+  return variant === 'topk' || variant === 'batchtopk' ? 'sparse' : 'dense';
 }
 
 /** Bytes of the largest buffer that a step needs for one dictionary of a window, and of the largest that it needs for one of the batch. */

@@ -1,7 +1,7 @@
 /**
- * Sparse autoencoders of the vanilla kind, one or many at once:  f = ReLU((x − b_dec) W_enc + b_enc),  x̂ = f W_dec + b_dec.
+ * Sparse autoencoders, one or many at once: what their kinds share, x̂ = f W_dec + b_dec above all.
  * Both weight matrices are kept with one row a feature, [features, d]: `encoder` is the transpose of W_enc, `decoder` is W_dec.
- * With a leading axis D everywhere, one dispatch serves D dictionaries. Training steps are in sae-step.ts.
+ * With a leading axis D everywhere, one dispatch serves D dictionaries. Codes are made in sae-encode.ts, training steps in sae-step.ts.
  */
 import compactSource from '../../kernels/sae-compact.wgsl';
 import decodeSource from '../../kernels/sae-decode.wgsl';
@@ -12,7 +12,6 @@ import shiftSource from '../../kernels/sae-shift.wgsl';
 import turnSource from '../../kernels/sae-turn.wgsl';
 import { ShapeError } from '../errors.ts';
 import { defineKernel, type BufferSlice, type Gpu, type Kernel } from '../gpu/index.ts';
-import { matmul } from './matmul.ts';
 import { chooseVariant, type MatmulVariant } from './matmul-plan.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
 import type { SaeWeights } from './sae-variant.ts';
@@ -47,9 +46,9 @@ export function groupsFor(threads: number): number {
   return Math.ceil(threads / WORKGROUP);
 }
 
-/** Checks that four tensors are the weights of one kind of SAE; returns what they say. ShapeError if they do not fit together. */
+/** Checks that tensors are the weights of SAEs; returns what they say. ShapeError if they do not fit together. */
 export function saeWidths(weights: SaeWeights): { dictionaries: number; features: number; width: number; batched: boolean } {
-  const { encoder, encoderBias, decoder, decoderBias } = weights;
+  const { encoder, encoderBias, decoder, decoderBias, ...others } = weights;
   const batched = encoder.shape.length === 3;
   const [features = 0, width = 0] = encoder.shape.slice(-2);
   const head = batched ? [encoder.shape[0]!] : [];
@@ -57,6 +56,9 @@ export function saeWidths(weights: SaeWeights): { dictionaries: number; features
     && sameShape(encoderBias.shape, [...head, features]) && sameShape(decoderBias.shape, [...head, width]);
   if (!fits) {
     throw new ShapeError(`sae: encoder ${showShape(encoder.shape)}, encoder bias ${showShape(encoderBias.shape)}, decoder ${showShape(decoder.shape)} and decoder bias ${showShape(decoderBias.shape)} do not fit together`);
+  }
+  for (const [part, tensor] of Object.entries(others) as [string, Tensor | undefined][]) {
+    if (tensor && !sameShape(tensor.shape, [...head, features])) throw new ShapeError(`sae: ${part} ${showShape(tensor.shape)} does not fit the encoder ${showShape(encoder.shape)}`);
   }
   return { dictionaries: head[0] ?? 1, features, width, batched };
 }
@@ -202,50 +204,6 @@ export function saeVariant(gpu: Gpu, m: number, n: number, k: number, software =
   const shape = { batch: 1, m, n, k, transposeA: false, transposeB: false, sharedB: false, outWidth: n, outColumn: 0, residualWidth: 0, residualColumn: 0, biasBatch: 0 };
   const variant = chooseVariant(shape, { ...gpu.limits, software, subgroupSize: gpu.subgroupSize });
   return variant === 'vector' && !software ? 'registers' : variant;
-}
-
-/**
- * Codes. x [n, d] with weights of one SAE gives [n, features]; weights stacked D deep take x [P, n, d] and a pool for each dictionary
- * (by default dictionary i reads pool i) and give [D, n, features].
- */
-export function saeCodes(x: Tensor, weights: SaeWeights, pool?: readonly number[]): Tensor {
-  const { gpu } = x;
-  const { dictionaries, features, width, batched } = saeWidths(weights);
-  const [n = 0, d = 0] = x.shape.slice(-2);
-  const pools = batched ? x.shape[0]! : 1;
-  const pick = pool ?? Array.from({ length: dictionaries }, (_, i) => i);
-  if (x.shape.length !== (batched ? 3 : 2) || d !== width || pick.length !== dictionaries || pick.some((p) => p >= pools)) {
-    throw new ShapeError(`saeEncode: activations ${showShape(x.shape)} do not fit an encoder of shape ${showShape(weights.encoder.shape)}`);
-  }
-  return gpu.scope(() => {
-    const head = batched ? [dictionaries] : [];
-    const shift = Tensor.empty(gpu, [...head, n, width]);
-    if (dictionaries * n * features === 0) return Tensor.empty(gpu, [...head, n, features]);
-    const poolOf = Tensor.from(gpu, Uint32Array.from(pick), [dictionaries]);
-    // Windows of rows are contiguous in a single dictionary only; a batch is small enough for one binding or refused by name.
-    const windows = batched ? [{ start: 0, count: n }] : rowWindows(gpu, n, [width * 4]);
-    const part = (tensor: Tensor, window: { start: number; count: number }): BufferSlice => (batched ? tensor : windowOf(tensor, window, width * 4));
-    for (const window of windows) {
-      recordShift(gpu, { dictionaries, rows: window.count, width, first: 0 }, { x: part(x, window), decoderBias: weights.decoderBias, pool: poolOf, out: part(shift, window) });
-    }
-    const turned = gpu.software && shift.byteLength <= gpu.limits.bindingBytes && turn(shift);
-    return matmul(turned || shift, weights.encoder, { transposeA: turned !== false, transposeB: true, scale: -1, bias: weights.encoderBias, activation: 'relu', variant: saeVariant(gpu, n, features, width) });
-  });
-}
-
-/** [D?, n, width] -> [D?, width, n]. */
-function turn(x: Tensor): Tensor {
-  const [rows, width] = x.shape.slice(-2) as [number, number];
-  const dictionaries = x.shape.length === 3 ? x.shape[0]! : 1;
-  const out = Tensor.empty(x.gpu, [...x.shape.slice(0, -2), width, rows]);
-  recordTurn(x.gpu, { dictionaries, rows, width }, x, out);
-  return out;
-}
-
-/** Codes, as `saeCodes` gives them, and how many are active in each row: u32 [D?, n]. */
-export function saeEncode(x: Tensor, weights: SaeWeights, pool?: readonly number[]): { codes: Tensor; counts: Tensor } {
-  const codes = saeCodes(x, weights, pool);
-  return { codes, counts: countRows(codes) };
 }
 
 /** Reconstructions from codes [n, features], [n, d]; the work follows the number of active features. One SAE's weights. */

@@ -1,7 +1,8 @@
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../../src/errors.ts';
 import { SaeStep, type StepOptions } from '../../src/tensor/sae-step.ts';
-import { compactRows, padRows, saeDecode, saeEncode, scaleRows, vec4s } from '../../src/tensor/sae.ts';
+import { saeEncode } from '../../src/tensor/sae-encode.ts';
+import { compactRows, padRows, saeDecode, scaleRows, vec4s } from '../../src/tensor/sae.ts';
 import { Tensor, type SaeWeights } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';

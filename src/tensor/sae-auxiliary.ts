@@ -1,0 +1,114 @@
+/**
+ * The loss that revives dead features of top-k kinds (Gao et al. 2024, arXiv 2406.04093, appendix A.2): they are to reconstruct what the
+ * others left over,
+ *
+ *   + c min(dead / k, 1) mean_r ‖e − ê‖²,   e = x − x̂ taken as a constant,   ê = a W_dec,
+ *
+ * where a holds the ReLU of the k largest pre-activations among the dead features of an example. Squared errors are summed over dims and not
+ * divided by the variance, and the weight falls with the number of the dead below k, both as SAELens has it. With δ = ê − e:
+ * ∂/∂W_dec += 2/n aᵀδ and ∂/∂a = 2/n δ W_decᵀ where a is not zero, which goes on to the encoder as other codes' gradients do.
+ *
+ * Always by lists of active features: with none that is dead there is next to nothing to do.
+ */
+import codesSource from '../../kernels/sae-dead-codes.wgsl';
+import errorSource from '../../kernels/sae-dead-error.wgsl';
+import markSource from '../../kernels/sae-mark-dead.wgsl';
+import { UsageError } from '../errors.ts';
+import { defineKernel } from '../gpu/index.ts';
+import type { ActiveLists } from './sae-lists.ts';
+import { view, type Part, type StepTools } from './sae-part.ts';
+import { groupsFor } from './sae.ts';
+import type { Pipelines, Second, TakeCodes } from './sae-variants/index.ts';
+import { columnGroups } from './sae-variants/threshold.ts';
+import { recordTopK, topKPipeline } from './sae-variants/topk.ts';
+import { Tensor } from './tensor.ts';
+
+const kernels = { codes: defineKernel('sae-dead-codes', codesSource), error: defineKernel('sae-dead-error', errorSource), mark: defineKernel('sae-mark-dead', markSource) };
+/** Workgroups of sae-dead-error for a dictionary. */
+const ERROR_BLOCKS = 4;
+
+export interface AuxiliaryOptions {
+  /** Most dead features of an example that take part; half the width is usual. */
+  k: number;
+  /** Weight of the loss, c. */
+  coefficient: number;
+}
+
+export class DeadFeatures {
+  private readonly tools: StepTools;
+  private readonly lists: ActiveLists;
+  private readonly dead: Tensor;
+  private readonly options: AuxiliaryOptions;
+  private readonly k: Tensor;
+  private readonly zeros: Tensor;
+  /** a, [window, rows, features]; ê − e and the same weighted, [window, rows, width]. */
+  private readonly codes: Tensor;
+  private readonly error: Tensor;
+  private readonly weighted: Tensor;
+  /** Counts of activity that nobody wants. */
+  private readonly spare: Tensor;
+
+  /** `dead` u32 [all dictionaries, features] stays the caller's. Throws UsageError for options out of range. */
+  constructor(tools: StepTools, lists: ActiveLists, dead: Tensor, options: AuxiliaryOptions) {
+    const { gpu, window: W, sizes: { dictionaries: D, maxRows: n, width, features } } = tools;
+    if (!Number.isInteger(options.k) || options.k < 1) throw new UsageError(`the loss of dead features: k is ${options.k}, but must be a whole number of at least 1`);
+    if (!(options.coefficient >= 0) || !Number.isFinite(options.coefficient)) throw new UsageError(`the loss of dead features: its coefficient is ${options.coefficient}, but must be a number of at least 0`);
+    this.tools = tools;
+    this.lists = lists;
+    this.dead = dead;
+    this.options = options;
+    this.k = gpu.keep(Tensor.from(gpu, new Float32Array(D).fill(options.k), [D]));
+    this.zeros = gpu.keep(Tensor.zeros(gpu, [D]));
+    this.codes = tools.makeCodes();
+    this.error = tools.make([W, n, width]);
+    this.weighted = tools.make([W, n, width]);
+    this.spare = gpu.keep(Tensor.zeros(gpu, [W, features], 'u32'));
+  }
+
+  /** Records a from pre-activations that stand in part.codes. */
+  readonly takeCodes: TakeCodes = (part: Part): void => {
+    const { tools } = this;
+    const { dictionaries, rows, features, first } = tools.params(part);
+    const size = { dictionaries, rows, features, first };
+    const codes = tools.codesOf(this.codes, part);
+    tools.gpu.dispatch({ kernel: kernels.codes, params: size, bindings: [part.codes, this.dead, codes], groups: columnGroups(size) });
+    recordTopK(tools.gpu, size, { values: codes, k: this.k }, false, tools.software);
+  };
+
+  /** Records ê − e. The lists are then of dead features. */
+  second(part: Part): Second {
+    const { codes, error } = this.part(part);
+    // part.error is x̂ − x, so −e.
+    this.lists.decode(part, { codes, start: part.error, out: error });
+    return { codes, error };
+  }
+
+  /** Adds to the gradients of both matrices and to part.sums, once the loss of all features has written them; after `second`. */
+  back(part: Part): void {
+    const { tools: { gpu } } = this;
+    const params = this.tools.params(part);
+    const { codes, error, weighted } = this.part(part);
+    const { k, coefficient } = this.options;
+    gpu.dispatch({ kernel: kernels.error, params: { ...params, k, coefficient }, bindings: [error, this.dead, weighted], groups: params.dictionaries * ERROR_BLOCKS });
+    this.lists.backOf(part, { codes, error: weighted, fired: this.spare, penalty: this.zeros }, true);
+  }
+
+  /** Marks as dead what has not fired: u32 [all dictionaries, features]. */
+  mark(fired: Tensor): void {
+    const { size } = this.dead;
+    this.tools.gpu.dispatch({ kernel: kernels.mark, params: { size }, bindings: [fired, this.dead], groups: groupsFor(size) });
+  }
+
+  pipelines(): Pipelines {
+    return [{ kernel: kernels.codes }, { kernel: kernels.error }, { kernel: kernels.mark }, topKPipeline(false, this.tools.software), ...this.lists.pipelines(true)];
+  }
+
+  dispose(): void {
+    for (const tensor of [this.k, this.zeros, this.codes, this.error, this.weighted, this.spare]) tensor.dispose();
+  }
+
+  private part(part: Part): { codes: Tensor; error: Tensor; weighted: Tensor } {
+    const shape = [part.count, part.rows, this.tools.sizes.width];
+    return { codes: this.tools.codesOf(this.codes, part), error: view(this.error, 0, shape), weighted: view(this.weighted, 0, shape) };
+  }
+}
