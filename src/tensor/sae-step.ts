@@ -178,10 +178,20 @@ export class SaeStep {
         else this.own.encode(part, sparsity ?? mean);
         this.reconstruct(part);
         this.recordLoss(part, { x, pool, mean });
+        const gates = this.own.second?.(part);
+        if (gates) this.recordLoss(part, { x, pool, mean }, gates);
         if (count) this.lists.recordActiveRows(part, part.codes, part.fired, false);
       }
     });
     return view(this.rowLosses, 0, [this.sizes.dictionaries, rows, 4]);
+  }
+
+  /**
+   * The same figures of gated dictionaries' reconstruction from the gates, for the examples of the last call of `losses`; null for other
+   * kinds. A view as that one, [D, rows, 4].
+   */
+  auxiliaryLosses(rows: number): Tensor | null {
+    return this.own.second ? view(this.secondLosses, 0, [this.sizes.dictionaries, rows, 4]) : null;
   }
 
   /** Marks as dead what `fired` has no count for. Without an auxiliary loss nothing. */
