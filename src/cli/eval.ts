@@ -1,12 +1,13 @@
-/** `diffract eval ioi`: judge dictionaries on a model. */
+/** `diffract eval ioi|greater-than|task`: judge dictionaries on a model. */
 import { InvalidArgumentError, type Command } from 'commander';
+import { UsageError } from '../errors.ts';
 import { resultsText } from '../evaluation/index.ts';
 import { renderTable } from '../report/index.ts';
-import { parseCrossSection } from '../task/index.ts';
+import { parseCrossSection, taskJsonSchema } from '../task/index.ts';
 import type { WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
-import { evaluationDefaults as defaults, runEvaluation, stoppable } from './evaluation.ts';
-import { collect, list, realNumber, wholeNumber } from './terminal.ts';
+import { evaluationDefaults as defaults, runEvaluation, stoppable, type TaskChoice } from './evaluation.ts';
+import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
   model: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
@@ -14,7 +15,9 @@ interface Options {
   lambda: number[]; features: number; epochs?: number; k: number[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
 }
 
-const EXAMPLES = `
+interface OwnTaskOptions extends Partial<Pick<Options, 'model' | 'out'>>, Omit<Options, 'model' | 'out'> { task?: string; taskSchema?: boolean }
+
+const IOI_EXAMPLES = `
 A site is written {q|k|v|z}@L{layer}H{head}@{position}; positions are io, s1, s1+1, s2, end.
 
 Examples:
@@ -22,22 +25,48 @@ Examples:
   diffract eval ioi --model models/ioi-mini --out results --dictionaries supervised --cross-section 'S out=z@L0H3@end'
   diffract eval ioi --model gpt2/ --out results --sae sae-a/ --sae z@L9H9@end=sae-b/`;
 
+const OWN_EXAMPLES = `
+A task is a JSON file: sentences with slots, or listed prompts, with their attributes, positions and answers. examples/tasks holds one of each;
+--task-schema prints what a file may say. A site is written {q|k|v|z}@L{layer}H{head}@{position}, with the positions of the task.
+
+Examples:
+  diffract eval task --task examples/tasks/ioi-small.json --model models/ioi-mini --out results
+  diffract eval task --task-schema`;
+
 export function register(program: Command): void {
   const command = program.command('eval').description('Judge dictionaries on a model: approximation, control, interpretability.');
-  command.command('ioi')
+  const ioi = command.command('ioi')
     .description('Indirect objects: "Then, Mary and John went to the park. John gave a book to" -> " Mary".')
     .requiredOption('--model <dir>', 'model directory or URL in Hugging Face layout')
     .requiredOption('--out <dir>', 'directory for results.json and report.html')
+    .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own");
+  evaluationOptions(ioi).addHelpText('after', IOI_EXAMPLES).action((options: Options) => run(options, { name: 'ioi' }));
+  const years = command.command('greater-than')
+    .description('Years: "The war lasted from the year 1703 to the year 17" -> any later year. For models that read years as GPT-2 does.')
+    .requiredOption('--model <dir>', 'model directory or URL in Hugging Face layout')
+    .requiredOption('--out <dir>', 'directory for results.json and report.html');
+  evaluationOptions(years).action((options: Options) => run(options, { name: 'greater-than' }));
+  const own = command.command('task')
+    .description('A task of your own, from a JSON file.')
+    .option('--task <file>', 'the task, as JSON')
+    .option('--task-schema', 'print the JSON Schema of task files, and end')
+    .option('--model <dir>', 'model directory or URL in Hugging Face layout')
+    .option('--out <dir>', 'directory for results.json and report.html');
+  evaluationOptions(own).addHelpText('after', OWN_EXAMPLES).action(runOwn);
+}
+
+/** What every task's command takes. */
+function evaluationOptions(command: Command): Command {
+  return command
     .option('--prompts <n>', 'prompts to score', wholeNumber(1), defaults.prompts)
     .option('--train-prompts <n>', 'prompts to fit dictionaries on', wholeNumber(2), defaults.trainPrompts)
     .option('--selection-prompts <n>', 'prompts to choose SAEs on, apart from the scored ones', wholeNumber(1), defaults.selectionPrompts)
     .option('--seed <s>', 'seed of every random choice', wholeNumber(0), defaults.seed)
     .option('--dictionaries <names>', 'dictionaries to make: supervised, vanilla (default: both; with --sae only supervised)', list)
     .option('--sae <dir>', 'a trained SAE in SAELens layout, or a folder of them, as DIR or SITE=DIR; repeatable', collect)
-    .option('--cross-section <spec>', "NAME=SITE,SITE,… instead of the model's own set; repeatable", collect)
-    .option('--discover', 'find cross-sections by patching even for GPT-2 Small, whose published ones are used otherwise')
+    .option('--cross-section <spec>', "NAME=SITE,SITE,… instead of the task's or the model's own set; repeatable", collect)
+    .option('--discover', 'find cross-sections by patching even where the task names some, or some are published for the model')
     .option('--threshold <share>', 'effect that selects a site, as a share of the logit difference', realNumber(0), defaults.discovery.threshold)
-    .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own")
     .option('--lambda <list>', 'sparsity weights of the SAEs to train, one SAE per site and weight', positives, [...defaults.sae.lambdas])
     .option('--features <n>', 'features of the SAEs to train', wholeNumber(1), defaults.sae.features)
     .option('--epochs <n>', 'training epochs of the SAEs', wholeNumber(1))
@@ -45,17 +74,24 @@ export function register(program: Command): void {
     .option('--batch <n>', 'prompts in one patched run (default: what fits a modest amount of memory)', wholeNumber(1))
     .addOption(weightsOption())
     .addOption(tuningOption())
-    .option('--json', 'print results.json on stdout instead of the table')
-    .addHelpText('after', EXAMPLES)
-    .action(run);
+    .option('--json', 'print results.json on stdout instead of the table');
 }
 
-async function run(options: Options): Promise<void> {
-  const { model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, sae = [], discover } = options;
-  const crossSections = options.crossSection?.map((spec) => parseCrossSection(spec));
+async function runOwn({ task, taskSchema, model, out, ...options }: OwnTaskOptions): Promise<void> {
+  if (taskSchema) return printJson(taskJsonSchema());
+  for (const [flag, value] of Object.entries({ '--task <file>': task, '--model <dir>': model, '--out <dir>': out })) {
+    if (value === undefined) throw new UsageError(`required option '${flag}' not specified`);
+  }
+  return run({ ...options, model: model!, out: out! }, { file: task! });
+}
+
+async function run(options: Options, task: TaskChoice): Promise<void> {
+  const { model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, sae = [], discover, crossSection: crossSections } = options;
+  // Positions of other tasks are known when the task has been read.
+  if ('name' in task && task.name === 'ioi') crossSections?.forEach((spec) => parseCrossSection(spec));
   await stoppable(async (signal) => {
     const { results, resultsPath, reportPath } = await runEvaluation({
-      model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover, weights: options.weights, tuning: options.tuning,
+      model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover, weights: options.weights, tuning: options.tuning, task,
       dictionaries: options.dictionaries ?? (sae.length > 0 ? ['supervised'] : defaults.dictionaries),
       ks: options.k,
       batch: options.batch ?? null,

@@ -1,13 +1,13 @@
 /** An evaluation from the command line: opens what it needs, runs it with progress, writes its files. `eval` and `demo` both are this. */
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { evaluate, evaluationDefaults, ioiEvaluation, resultsText, type EvaluationOptions, type EvaluationTask, type LoadedDictionary, type Results } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
 import { Gpt2, type WeightType } from '../model/index.ts';
 import { renderReport } from '../report/index.ts';
-import { gpt2SmallCrossSections, grammarFor, IoiTask, type CrossSection } from '../task/index.ts';
+import { grammarFor, GreaterThanTask, IoiTask, isGpt2SmallShape, parseCrossSection, taskFromFile } from '../task/index.ts';
 import { openDevice } from './device.ts';
 import { loadDictionaries } from './sae-directories.ts';
 import { progress } from './terminal.ts';
@@ -21,9 +21,12 @@ export interface EvaluationRequest extends Partial<Omit<EvaluationOptions, 'load
   out: string;
   /** directory of word lists instead of the model's own */
   lexicon?: string;
+  /** the task: indirect objects unless given */
+  task?: TaskChoice;
   /** directories in SAELens' layout or folders of them, each as DIR or SITE=DIR */
   saes?: readonly string[];
-  crossSections?: readonly CrossSection[];
+  /** NAME=SITE,SITE,… at the task's positions */
+  crossSections?: readonly string[];
   /** find cross-sections by patching even where published ones exist */
   discover?: boolean;
   /** how weight matrices are stored; f32 by default */
@@ -31,6 +34,9 @@ export interface EvaluationRequest extends Partial<Omit<EvaluationOptions, 'load
   /** settings of kernels for the adapter: a file that the benchmark's tuner made */
   tuning?: string;
 }
+
+/** A built-in task by name, or a file that describes one. */
+export type TaskChoice = { name: 'ioi' | 'greater-than' } | { file: string };
 
 export interface EvaluationFiles {
   results: Results;
@@ -40,20 +46,21 @@ export interface EvaluationFiles {
 
 /** Runs an evaluation and writes results.json and report.html, each whole or not at all. The output directory is proved writable first. */
 export async function runEvaluation(request: EvaluationRequest, signal?: AbortSignal): Promise<EvaluationFiles> {
-  const { model: where, out, lexicon, saes = [], crossSections, discover, tuning, weights, ...options } = request;
+  const { model: where, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, ...options } = request;
   await assertWritable(out);
-  const { model, task } = await openTask(where, lexicon, { tuning, weights });
+  const { model, task } = await openTask(where, lexicon, { tuning, weights, task: choice });
   let loaded: LoadedDictionary[] = [];
   try {
-    loaded = await loadDictionaries(model, saes);
-    const published = !crossSections && !discover && isGpt2Small(model);
+    const crossSections = specs?.map((spec) => parseCrossSection(spec, task.positions));
+    loaded = await loadDictionaries(model, saes, task.positions);
+    const known = crossSections || discover ? null : task.crossSections(model.config);
     const bars = new PhaseBars();
     const results = await evaluate(model, task, {
       ...options,
       loaded,
       saePaths: saes,
-      crossSections: crossSections ?? (published ? gpt2SmallCrossSections() : null),
-      origin: published ? 'published' : 'given',
+      crossSections: crossSections ?? known?.sections ?? null,
+      origin: known?.origin ?? 'given',
       versions: versions(),
     }, { signal, onProgress: (phase, done, total, note) => bars.update(phase, done, total, note) }).finally(() => bars.stop());
     const resultsPath = join(out, 'results.json');
@@ -68,26 +75,31 @@ export async function runEvaluation(request: EvaluationRequest, signal?: AbortSi
   }
 }
 
-/** Loads a model and makes the task from its word lists (or the given ones, or the project's own for GPT-2's vocabulary). */
-export async function openTask(where: string, lexicon?: string, { tuning, weights }: { tuning?: string; weights?: WeightType } = {}): Promise<{ model: Gpt2; task: EvaluationTask }> {
+/** Loads a model and makes the task for it: indirect objects from its word lists (or the given ones, or the project's own for GPT-2's vocabulary) unless another is chosen. */
+export async function openTask(
+  where: string, lexicon?: string, { tuning, weights, task = { name: 'ioi' } }: { tuning?: string; weights?: WeightType; task?: TaskChoice } = {},
+): Promise<{ model: Gpt2; task: EvaluationTask }> {
   const source = openSource(where);
+  const file = 'file' in task ? await openSource(dirname(task.file)).json(basename(task.file)) : null;
   const bar = progress('loading the model');
   const gpu = await openDevice(tuning);
   const model = await Gpt2.load(gpu, source, { weights, onProgress: (done: number, total: number) => bar.update(done, total) }).finally(() => bar.stop());
   try {
-    if (!model.tokenizer) throw new UsageError(`${where} has no tokenizer.json, which prompts need`);
+    const { tokenizer } = model;
+    if (!tokenizer) throw new UsageError(`${where} has no tokenizer.json, which prompts need`);
+    if ('file' in task) return { model, task: taskFromFile(tokenizer, file, task.file) };
+    if (task.name === 'greater-than') return { model, task: new GreaterThanTask(tokenizer) };
     const grammar = await grammarFor(source, lexicon === undefined ? undefined : openSource(lexicon));
-    return { model, task: ioiEvaluation(IoiTask.create(model.tokenizer, grammar)) };
+    return { model, task: ioiEvaluation(IoiTask.create(tokenizer, grammar)) };
   } catch (error) {
     model.dispose();
     throw error;
   }
 }
 
-/** A published set of cross-sections exists for models of this shape. */
+/** Published cross-sections exist for models of this shape. */
 export function isGpt2Small(model: Gpt2): boolean {
-  const { layers, heads, width } = model.config;
-  return layers === 12 && heads === 12 && width === 768;
+  return isGpt2SmallShape(model.config);
 }
 
 /** One bar per phase, each taking the place of the last. */

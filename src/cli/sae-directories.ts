@@ -6,13 +6,13 @@ import { FileError, UsageError } from '../errors.ts';
 import type { LoadedDictionary } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { checkSite, formatSite, hookOf, parseSite, type SiteAddress } from '../task/index.ts';
+import { checkSite, formatSite, hookOf, IOI_POSITIONS, parseSite, type SiteAddress } from '../task/index.ts';
 
 /**
  * Loads everything that `--sae` names, each as PATH or SITE=PATH. UsageError for a dictionary without a site, or of another model, hook or
  * position; ShapeError for one that is not as wide as its site; FileError for broken files. On an error nothing stays loaded.
  */
-export async function loadDictionaries(model: Gpt2, given: readonly string[]): Promise<LoadedDictionary[]> {
+export async function loadDictionaries(model: Gpt2, given: readonly string[], positions: readonly string[] = IOI_POSITIONS): Promise<LoadedDictionary[]> {
   const loaded: LoadedDictionary[] = [];
   try {
     for (const text of given) {
@@ -20,7 +20,7 @@ export async function loadDictionaries(model: Gpt2, given: readonly string[]): P
       const path = split ? split[2]! : text;
       const paths = await directoriesIn(path);
       if (split && paths.length !== 1) throw new UsageError(`--sae ${text}: ${path} holds ${paths.length} dictionaries; a site can be given to one only`);
-      for (const one of paths) loaded.push(await loadOne(model, one, split ? parseSite(split[1]!) : null));
+      for (const one of paths) loaded.push(await loadOne(model, one, split ? parseSite(split[1]!, positions) : null, positions));
     }
     return withDistinctNames(loaded);
   } catch (error) {
@@ -41,10 +41,10 @@ async function directoriesIn(path: string): Promise<string[]> {
   return found;
 }
 
-async function loadOne(model: Gpt2, path: string, given: SiteAddress | null): Promise<LoadedDictionary> {
+async function loadOne(model: Gpt2, path: string, given: SiteAddress | null, positions: readonly string[]): Promise<LoadedDictionary> {
   const source = openSource(path);
   const { metadata } = await readSaeConfig(source);
-  const site = given ?? siteOf(metadata, path);
+  const site = given ?? siteOf(metadata, path, positions);
   checkSite(site, model.config);
   const dictionary = await loadSae(model.gpu, source, {
     width: model.config.headWidth, hookName: hookOf(site), headIndex: site.head, position: site.position, modelHash: model.hash,
@@ -60,11 +60,11 @@ async function loadOne(model: Gpt2, path: string, given: SiteAddress | null): Pr
 }
 
 /** The site that a dictionary's metadata name: our own `site`, or SAELens' hook and head with the semantic position. */
-function siteOf(metadata: Readonly<Record<string, unknown>>, path: string): SiteAddress {
-  if (typeof metadata.site === 'string') return parseSite(metadata.site);
+function siteOf(metadata: Readonly<Record<string, unknown>>, path: string, positions: readonly string[]): SiteAddress {
+  if (typeof metadata.site === 'string') return parseSite(metadata.site, positions);
   const hook = /^blocks\.(\d+)\.attn\.hook_([qkvz])$/.exec(String(metadata.hook_name ?? ''));
   if (hook && typeof metadata.hook_head_index === 'number' && typeof metadata.position === 'string') {
-    return parseSite(formatSite({ kind: hook[2] as SiteAddress['kind'], layer: Number(hook[1]), head: metadata.hook_head_index, position: metadata.position }));
+    return parseSite(formatSite({ kind: hook[2] as SiteAddress['kind'], layer: Number(hook[1]), head: metadata.hook_head_index, position: metadata.position }), positions);
   }
   throw new UsageError(`--sae ${path}: its cfg.json does not name a head's site and position; give them, as in --sae z@L0H3@end=${path}`);
 }

@@ -7,7 +7,7 @@ import { evaluationDefaults, openTask, stoppable } from './evaluation.ts';
 import { formatSite, SITE_KINDS, type SiteKind } from '../task/index.ts';
 import { list, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
-interface Options { model: string; prompts: number; seed: number; threshold: number; top: number; kinds?: SiteKind[]; positions?: string[]; lexicon?: string; weights: WeightType; tuning?: string; json?: boolean }
+interface Options { model: string; prompts: number; seed: number; threshold: number; top: number; kinds?: SiteKind[]; positions?: string[]; lexicon?: string; task?: string; weights: WeightType; tuning?: string; json?: boolean }
 
 const { discovery: defaults, seed } = evaluationDefaults;
 
@@ -19,7 +19,8 @@ export function register(program: Command): void {
     .option('--seed <s>', 'seed of the prompts', wholeNumber(0), seed)
     .option('--threshold <share>', 'effect that selects a site, as a share of the logit difference', realNumber(0), defaults.threshold)
     .option('--kinds <list>', 'only these kinds of site: q, k, v, z', kindList)
-    .option('--positions <list>', 'only these positions: io, s1, s1+1, s2, end', list)
+    .option('--positions <list>', 'only these positions: io, s1, s1+1, s2, end (or those of the task)', list)
+    .option('--task <file>', 'a task of your own, as JSON (see diffract eval task --help), instead of indirect objects')
     .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own")
     .option('--top <n>', 'how many sites to print (all with --json)', wholeNumber(1), 30)
     .addOption(weightsOption())
@@ -27,7 +28,7 @@ export function register(program: Command): void {
     .option('--json', 'print the whole ranking and the cross-sections it gives as JSON')
     .addHelpText('after', '\nExamples:\n  diffract sites --model models/ioi-mini\n  diffract sites --model models/ioi-mini --prompts 64 --json')
     .action((options: Options) => stoppable(async (signal) => {
-      const { model, task } = await openTask(options.model, options.lexicon, options);
+      const { model, task } = await openTask(options.model, options.lexicon, { ...options, task: options.task === undefined ? undefined : { file: options.task } });
       const bar = progress('patching sites');
       try {
         const settings = { ...defaults, kinds: options.kinds, positions: options.positions, prompts: options.prompts, threshold: options.threshold, seed: options.seed, extra: [] };
