@@ -1,2 +1,2 @@
 /** The whole of the paper on one model: stages that are kept, published numbers beside measured ones, and what all of it costs. */
-export { addresses, addressOf, runStages, stageFile, type Stage, type StageRecord, type StageStore } from './stage.ts';
+export { addresses, addressOf, runStages, STAGES, stageFile, storeWithin, type Stage, type StageRecord, type StageStore } from './stage.ts';

@@ -8,11 +8,18 @@
  */
 import type { ZodType } from 'zod';
 import { rounded, type Watching } from '../evaluation/index.ts';
+import type { SweepStore } from '../training/index.ts';
 
-/** Where a reproduction keeps what it has. Names are paths with slashes; `put` writes whole or not at all. */
-export interface StageStore {
-  get(name: string): Promise<Uint8Array | null>;
-  put(name: string, bytes: Uint8Array): Promise<void>;
+/** Where a reproduction keeps what it has: the store that sweeps of training use too. */
+export type StageStore = Pick<SweepStore, 'get' | 'put'>;
+
+/** A folder of a store as a store. */
+export function storeWithin(store: SweepStore, folder: string): SweepStore {
+  const inside = (name: string) => `${folder}/${name}`;
+  return {
+    has: (name) => store.has(inside(name)), get: (path) => store.get(inside(path)), put: (name, files) => store.put(inside(name), files),
+    append: (path, text) => store.append(inside(path), text),
+  };
 }
 
 /** What a stage has to say: its result, or why there is none for this model. */
@@ -49,9 +56,10 @@ export interface StageRecord {
 
 interface Saved { stage: string; address: string; inputs: unknown; seconds: number; result?: unknown; leftOut?: string }
 
-/** The file of a stage's result. */
+/** The folder of stages' results, and the file of one. */
+export const STAGES = 'stages';
 export function stageFile(name: string, address: string): string {
-  return `stages/${name}-${address.slice(0, 16)}.json`;
+  return `${name}-${address.slice(0, 16)}.json`;
 }
 
 /** Hexadecimal SHA-256 of a value's JSON. Keys count in the order in which they stand. */
@@ -87,7 +95,7 @@ export async function runStages<Lab>(stages: readonly Stage<Lab>[], lab: Lab, ba
     watching.signal?.throwIfAborted();
     const address = place.get(stage.name)!;
     const file = stageFile(stage.name, address);
-    const found = kept(stage, address, await store.get(file));
+    const found = kept(stage, address, await store.get(`${STAGES}/${file}`));
     let state = found;
     if (!state) {
       const start = performance.now();
@@ -99,7 +107,7 @@ export async function runStages<Lab>(stages: readonly Stage<Lab>[], lab: Lab, ba
       watching.signal?.throwIfAborted();
       const bytes = encode({ stage: stage.name, address, inputs: stage.inputs, seconds, ...outcome });
       state = decode(stage, bytes);
-      await store.put(file, bytes);
+      await store.put(STAGES, { [file]: bytes });
     }
     records.push({
       name: stage.name, title: stage.title, address, result: state.result ?? null, leftOut: state.leftOut ?? null, seconds: state.seconds, reused: found !== null,

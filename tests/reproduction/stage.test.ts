@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { z } from 'zod';
-import { addresses, runStages, stageFile, type Stage, type StageStore } from '../../src/reproduction/stage.ts';
+import { addresses, runStages, STAGES, stageFile, type Stage, type StageStore } from '../../src/reproduction/stage.ts';
 
 const test = suite('reproduction stages');
 
@@ -15,9 +15,9 @@ class MemoryStore implements StageStore {
     return this.files.get(name) ?? null;
   }
 
-  async put(name: string, bytes: Uint8Array): Promise<void> {
+  async put(folder: string, files: Readonly<Record<string, Uint8Array>>): Promise<void> {
     if (++this.writes > this.until) throw new Error('killed');
-    this.files.set(name, bytes);
+    for (const [name, bytes] of Object.entries(files)) this.files.set(`${folder}/${name}`, bytes);
   }
 }
 
@@ -87,7 +87,7 @@ test('a stage runs again when its settings, its version, what it reads or what a
 test('a damaged result, one cut short or one of another shape is made again', async () => {
   const list = stages(3);
   const place = await addresses(list as Stage<never>[], 'basis');
-  const file = stageFile('second', place.get('second')!);
+  const file = `${STAGES}/${stageFile('second', place.get('second')!)}`;
   const store = new MemoryStore();
   const whole = numbers(await runStages(list, { ran: [] }, 'basis', store));
   const good = store.files.get(file)!;
