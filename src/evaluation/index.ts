@@ -7,3 +7,6 @@ export { rankSites, type Contrast } from './discover.ts';
 export { agreement, deviation, f1Score, mean, necessity, quantile, sufficiency, weightStatistics, type F1, type Score } from './formulas.ts';
 export { countActive, placeGroupings, type PlacedGrouping } from './active-counts.ts';
 export * from './results.ts';
+export { attentionDefaults, attentionMechanism, attentionSchema, boxSchema, decomposeScores, type AttentionOptions, type AttentionResult, type ScorePairRow, type ScoreRow, type ScoreStudy, type TakenApart } from './mechanism.ts';
+export { compositionSchema, headComposition, type ComponentRow, type CompositionResult, type CompositionStudy } from './composition.ts';
+export { boxOf, splitActivations, supervisedGroups, type Box, type FeatureGroups, type Terms } from './terms.ts';
