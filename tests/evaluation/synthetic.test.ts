@@ -129,7 +129,7 @@ test('overlapping sets: exact, as many features to an edit as sets differ, and l
   await approximates(own, dictionary);
   const full = await control(own, dictionary, 1, 2 * each);
   const few = await control(own, dictionary, 1, 2);
-  assert.ok(full.accuracy > few.accuracy, `${full.accuracy} ${few.accuracy}`);
+  assert.ok(full.accuracy > 0.8 && few.accuracy < 0.7, `${full.accuracy} ${few.accuracy}`);
   assert.ok(few.distance > 0.1);
   const scores = await interpreted(own, dictionary);
   sets.forEach((values, set) => {
