@@ -10,3 +10,7 @@ export * from './results.ts';
 export { attentionDefaults, attentionMechanism, attentionSchema, boxSchema, decomposeScores, type AttentionOptions, type AttentionResult, type ScorePairRow, type ScoreRow, type ScoreStudy, type TakenApart } from './mechanism.ts';
 export { compositionSchema, headComposition, type ComponentRow, type CompositionResult, type CompositionStudy } from './composition.ts';
 export { boxOf, splitActivations, supervisedGroups, type Box, type FeatureGroups, type Terms } from './terms.ts';
+export { Probe, trainProbe, type ProbeOptions } from './probe.ts';
+export { probeRow, probingRow, probingTest, type ProbedSite, type ProbeRow, type ProbingOptions, type ProbingRow } from './probing.ts';
+export { compareGeometry, geometryRow, type GeometryRow } from './geometry.ts';
+export { compareCoupling, compareReconstructions, couplingRow, explainedRow, type CouplingRow, type ExplainedRow } from './parametrizations.ts';
