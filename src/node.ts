@@ -9,6 +9,7 @@ import { createInstance } from './node-adapter.mjs';
 
 export * from './index.ts';
 export { directorySource } from './files/node-directory.ts';
+export { directoryStore, type DirectoryStore } from './files/node-store.ts';
 export { assertWritable, writeDirectoryAtomic, writeFileAtomic, type FileData } from './files/node-write.ts';
 
 // From here on a path is as good as a URL wherever a model, dictionary or lexicon is named.

@@ -1,21 +1,24 @@
-/** `train`: sparse autoencoders on a model's activations over task prompts, one per site and λ, all in one batch. */
+/** `train`: sparse autoencoders on a model's activations over task prompts, one per site, variant and sparsity, all in one run. */
 import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { FileError, UsageError } from '../errors.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
-import { saeFiles } from '../dictionary/index.ts';
+import { saeFiles, type Sae } from '../dictionary/index.ts';
 import { Gpt2, type WeightType } from '../model/index.ts';
 import { checkSite, collectActivations, formatSite, grammarFor, hookOf, IoiTask, parseSite, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
-import { logLine, readCheckpoint, trainDefaults, trainSaes, type LogRecord, type SaeJob, type TrainResult } from '../training/index.ts';
+import {
+  checkVariant, dictionaryFolder, logLine, readCheckpoint, RELEASED_TRAINING, releasedTraining, trainDefaults, trainSaes, trainVariants, variantDefaults, variantPolicies,
+  type LogRecord, type SaeJob, type TrainResult, type TrainVariant,
+} from '../training/index.ts';
 import { openDevice, tuningOption, weightsOption } from './device.ts';
 import { list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
-  model: string; sites: string[]; l1: string[]; out: string; features: number; epochs: number; batch: number; lr: number; seed: number; prompts: number;
-  lexicon?: string; resume?: string; checkpointEvery: number; weights: WeightType; tuning?: string; json?: boolean;
+  model: string; sites: string[]; variants: string[]; l1: string[]; k: string[]; snapshots: string[]; asReleased: string[]; out: string;
+  features: number; epochs: number; batch: number; lr?: number; seed: number; prompts: number; lexicon?: string; resume?: string; checkpointEvery: number; weights: WeightType; tuning?: string; json?: boolean;
 }
 
 const CHECKPOINT = 'checkpoint.safetensors';
@@ -23,15 +26,19 @@ const METRICS = 'metrics.jsonl';
 
 export function register(program: Command): void {
   program.command('train')
-    .description('train sparse autoencoders, one per site and sparsity, all at once; saved in SAELens\' layout')
+    .description('train sparse autoencoders, one per site, variant and sparsity, all at once; saved in SAELens\' layout')
     .requiredOption('--model <where>', 'model directory or URL')
     .requiredOption('--sites <list>', 'sites, e.g. z@L0H3@end,v@L0H3@s2', list)
     .requiredOption('--out <dir>', 'directory for dictionaries, metrics.jsonl and the checkpoint')
-    .option('--l1 <list>', 'sparsity weights λ, for activations scaled to a mean length of √width', list, ['0.5', '1', '2.5'])
+    .option('--variants <list>', `kinds of dictionaries, of ${trainVariants.join(', ')}`, list, ['vanilla'])
+    .option('--l1 <list>', 'sparsity weights λ, for activations scaled to a mean length of √width; all variants but topk and batchtopk', list, ['0.5', '1', '2.5'])
+    .option('--k <list>', 'numbers of active features; topk and batchtopk', list, ['2', '4', '8'])
+    .option('--snapshots <list>', 'epochs after which the dictionaries are saved as they are then', list, [])
+    .option('--as-released <list>', `do as the paper's released code does: ${Object.keys(RELEASED_TRAINING).join(', ')}`, list, [])
     .option('--features <n>', 'features of each dictionary', wholeNumber(1), trainDefaults.features)
     .option('--epochs <n>', 'passes over the activations', wholeNumber(1), trainDefaults.epochs)
     .option('--batch <n>', 'examples per step', wholeNumber(1), trainDefaults.batch)
-    .option('--lr <rate>', 'learning rate', realNumber(0), trainDefaults.learningRate)
+    .option('--lr <rate>', 'learning rate; by default each variant has its own', realNumber(0))
     .option('--prompts <n>', 'prompts to take activations from', wholeNumber(2), 3000)
     .option('--seed <n>', 'seed of prompts, initial weights and the order of the data', wholeNumber(0), 0)
     .option('--lexicon <dir>', 'word lists for the prompts; by default the model\'s own ioi.json')
@@ -40,7 +47,7 @@ export function register(program: Command): void {
     .addOption(weightsOption())
     .addOption(tuningOption())
     .option('--json', 'print the final figures as JSON')
-    .addHelpText('after', '\nExample:\n  diffract train --model models/ioi-mini --sites z@L0H3@end,z@L0H2@end --l1 0.5,1,2.5 --out saes\n'
+    .addHelpText('after', '\nExample:\n  diffract train --model models/ioi-mini --sites z@L0H3@end,z@L0H2@end --variants gated,topk --l1 0.5,1,2.5 --k 3,6 --out saes\n'
       + '\nCtrl-C stops before the next step and leaves a checkpoint; the same command with --resume goes on from it.')
     .action(train);
 }
@@ -48,8 +55,9 @@ export function register(program: Command): void {
 async function train(options: Options): Promise<void> {
   const sites = [...new Map(options.sites.map((text) => parseSite(text)).map((site) => [formatSite(site), site])).values()];
   if (sites.length === 0) throw new UsageError('--sites names no site');
-  const lambdas = [...new Set(options.l1.map(lambdaOf))];
-  if (lambdas.length === 0) throw new UsageError('--l1 names no sparsity weight');
+  const kinds = kindsOf(options);
+  const released = releasedTraining(options.asReleased);
+  const snapshotEpochs = options.snapshots.map((text) => wholeOf(text, '--snapshots', 1));
   await assertWritable(options.out);
   const resume = options.resume === undefined ? undefined : await readCheckpointFile(options.resume);
 
@@ -60,9 +68,8 @@ async function train(options: Options): Promise<void> {
   const activations = await activationsOf(model, sites, options);
   // What follows needs the activations only.
   model.dispose();
-  const jobs = sites.flatMap((site, i) => lambdas.map((l1): SaeJob => ({
-    name: `vanilla ${formatSite(site)} λ=${l1}`, data: activations[i]!, l1, seed: options.seed, metadata: metadataOf(model, site, options),
-  })));
+  const jobs = sites.flatMap((site, i) => kinds.map((kind) => jobOf(model, site, kind, activations[i]!, options)));
+  const folders = sites.flatMap((site) => kinds.map(({ variant, value }) => dictionaryFolder(formatSite(site), variant, value)));
 
   const metrics = join(options.out, METRICS);
   await startMetrics(metrics, resume);
@@ -72,26 +79,26 @@ async function train(options: Options): Promise<void> {
   process.once('SIGINT', onInterrupt);
   const bar = progress('training SAEs');
   let latest = '';
-  let written = Promise.resolve();
   const started = performance.now();
   try {
     const result = await trainSaes(gpu, jobs, {
-      features: options.features, epochs: options.epochs, batch: options.batch, learningRate: options.lr, seed: options.seed,
+      features: options.features, epochs: options.epochs, batch: options.batch, seed: options.seed, ...released,
       logEvery: Math.max(1, Math.round(options.epochs / 100)), signal: stop.signal, checkpointEvery: options.checkpointEvery,
       ...(resume ? { resume } : {}),
-      onLog: (records) => {
+      onLog: async (records) => {
         latest = summary(records);
-        written = written.then(() => appendFile(metrics, records.map(logLine).join('')));
-        written.catch(() => {});
+        await appendFile(metrics, records.map(logLine).join('')).catch((cause: Error) => { throw new FileError(`cannot write ${metrics}: ${cause.message}`, { cause }); });
       },
       onStep: (done, total) => bar.update(done, total, latest),
       onCheckpoint: (bytes) => writeFileAtomic(checkpoint, bytes),
+      snapshotEpochs,
+      onSnapshot: (epoch, saes) => saveAll(saes, folders, join(options.out, 'snapshots', String(epoch))),
     });
     bar.stop();
-    await written.catch((cause: Error) => { throw new FileError(`cannot write ${metrics}: ${cause.message}`, { cause }); });
-    await save(result, options.out, sites, lambdas, checkpoint);
+    if (result.checkpoint) await writeFileAtomic(checkpoint, result.checkpoint);
+    else await saveAll(result.saes, folders, options.out);
     report(result, options, checkpoint, (performance.now() - started) / 1000);
-    for (const sae of result.saes) sae.dispose();
+    if (result.checkpoint) for (const sae of result.saes) sae.dispose();
   } finally {
     bar.stop();
     process.off('SIGINT', onInterrupt);
@@ -99,10 +106,39 @@ async function train(options: Options): Promise<void> {
   }
 }
 
+/** A variant and its λ or K. */
+interface Kind { variant: TrainVariant; value: number }
+
+function kindsOf(options: Options): Kind[] {
+  const variants = [...new Set(options.variants.map((name) => checkVariant(name, '--variants')))];
+  if (variants.length === 0) throw new UsageError('--variants names no variant');
+  return variants.flatMap((variant) => {
+    const byK = variantPolicies[variant].sparsity === 'k';
+    const values = [...new Set(byK ? options.k.map((text) => wholeOf(text, '--k', 1, options.features)) : options.l1.map(lambdaOf))];
+    if (values.length === 0) throw new UsageError(`${byK ? '--k names no number of features' : '--l1 names no sparsity weight'} for ${variant}`);
+    return values.map((value) => ({ variant, value }));
+  });
+}
+
 function lambdaOf(text: string): number {
   const value = Number(text);
   if (!Number.isFinite(value) || value < 0) throw new UsageError(`--l1: "${text}" is not a number of at least 0`);
   return value;
+}
+
+function wholeOf(text: string, flag: string, least: number, most = Infinity): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least || value > most) throw new UsageError(`${flag}: "${text}" is not a whole number ${most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`}`);
+  return value;
+}
+
+function jobOf(model: Gpt2, site: SiteAddress, { variant, value }: Kind, data: Tensor, options: Options): SaeJob {
+  const byK = variantPolicies[variant].sparsity === 'k';
+  const learningRate = options.lr ?? variantDefaults[variant].learningRate;
+  return {
+    name: `${variant} ${formatSite(site)} ${byK ? 'k' : 'λ'}=${value}`, variant, data, ...(byK ? { k: value } : { l1: value }), seed: options.seed, learningRate,
+    metadata: { ...metadataOf(model, site, options), learning_rate: learningRate },
+  };
 }
 
 async function readCheckpointFile(directory: string): Promise<Uint8Array> {
@@ -138,18 +174,15 @@ function metadataOf(model: Gpt2, site: SiteAddress, options: Options): Record<st
   return {
     model_name: model.name, model_hash: model.hash, hook_name: hookOf(site), hook_head_index: site.head, site: formatSite(site),
     kind: site.kind, layer: site.layer, head: site.head, position: site.position, weight_processing: model.processing, weights: model.weightType,
-    dataset_path: 'ioi', training_prompts: options.prompts, learning_rate: options.lr, epochs: options.epochs, training_batch: options.batch,
+    dataset_path: 'ioi', training_prompts: options.prompts, epochs: options.epochs, training_batch: options.batch,
   };
 }
 
-async function save(result: TrainResult, out: string, sites: readonly SiteAddress[], lambdas: readonly number[], checkpoint: string): Promise<void> {
-  if (result.checkpoint) {
-    await writeFileAtomic(checkpoint, result.checkpoint);
-    return;
-  }
-  for (const [i, sae] of result.saes.entries()) {
-    const site = formatSite(sites[Math.floor(i / lambdas.length)]!);
-    await writeDirectoryAtomic(join(out, `${site}_l1_${lambdas[i % lambdas.length]}`), await saeFiles(sae));
+/** Writes each dictionary into its folder and disposes it. */
+async function saveAll(saes: readonly Sae[], folders: readonly string[], directory: string): Promise<void> {
+  for (const [i, sae] of saes.entries()) {
+    await writeDirectoryAtomic(join(directory, folders[i]!), await saeFiles(sae));
+    sae.dispose();
   }
 }
 

@@ -73,7 +73,7 @@ export async function trainVanilla(
   jobs.forEach((job, i) => {
     const scale = saes[i]!.metadata.activation_scale;
     catalogue.add(sites[Math.floor(i / lambdas.length)]!, {
-      name: vanillaName(job.l1), variant: 'vanilla', dictionary: saes[i]!, source: 'trained', lambda: job.l1,
+      name: vanillaName(job.l1!), variant: 'vanilla', dictionary: saes[i]!, source: 'trained', lambda: job.l1!,
       scale: typeof scale === 'number' ? scale : null, curve: thinned(curves[i]!, CURVE_POINTS),
     });
   });

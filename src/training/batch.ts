@@ -1,131 +1,82 @@
 /**
- * Dictionaries of one width that are trained together: their data, weights, moments and the buffers of a step, stacked along a first axis.
+ * Dictionaries of one variant and width that are trained together: their weights, moments and the buffers of a step, stacked along a first axis.
  * Every kernel computes each dictionary by itself in a fixed order, so a dictionary's bytes do not depend on what it is trained beside.
  */
-import { LimitError, NumberError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';
 import {
-  adam, adamPipelines, adamRows, affine, dictionariesPerStep, gatherExamples, meanColumns, padRows, randomUniform, resizeRows, SaeStep, scaleRows, stepBytes, sumSquaresRows, Tensor, vec4s,
-  type SaeWeights,
+  adam, adamPipelines, adamRows, finishedWeights, partShape, resizeRows, saeParts, SaeStep, Tensor, type SaePart, type SaeWeights,
 } from '../tensor/index.ts';
+import { initialMatrices, initialValue } from './initial.ts';
 import type { LossSums } from './log.ts';
-import type { SaeJob, TrainSettings } from './settings.ts';
+import { sparsityOf, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
+import { place, type SiteData } from './site-data.ts';
+import { variantPolicies, type TrainVariant, type VariantPolicy } from './variants.ts';
 
-/** The four weight tensors, in the order in which checkpoints list them. */
-export const PARTS = ['encoder', 'encoderBias', 'decoder', 'decoderBias'] as const;
-
-/** One scalar per site (evaluation.md §7.1): mean ‖a‖ / √width. Inputs divided by it have a mean length of √width. */
-export async function siteScale(data: Tensor, name: string): Promise<number> {
-  const squares = sumSquaresRows(data);
-  const lengths = await squares.read();
-  squares.dispose();
-  let sum = 0;
-  for (const square of lengths) sum += Math.sqrt(square);
-  const scale = sum / lengths.length / Math.sqrt(data.shape[1]!);
-  if (!Number.isFinite(scale)) throw new NumberError(`training ${name}: the activations hold NaN or infinity`);
-  if (scale === 0) throw new NumberError(`training ${name}: all activations are zero`);
-  return Math.fround(scale);
-}
-
-/** Puts jobs of the same width together, as many as the adapter can bind at once. Returns positions in `jobs`. Throws LimitError, before anything is allocated, if one alone is too large. */
-export function groupJobs(gpu: Pick<Gpu, 'limits'>, jobs: readonly SaeJob[], features: number, maxRows: number): number[][] {
-  const groups: number[][] = [];
-  const byWidth = new Map<number, number[]>();
-  jobs.forEach((job, i) => byWidth.set(job.data.shape[1]!, [...(byWidth.get(job.data.shape[1]!) ?? []), i]));
-  for (const [width, members] of byWidth) {
-    const padded = vec4s(width) * 4;
-    const examples = jobs[members[0]!]!.data.shape[0]!;
-    // Counted as if no two jobs shared their data.
-    const sizes = { features, width: padded, maxRows };
-    const pool = 4 * examples * padded;
-    const most = Math.min(dictionariesPerStep(sizes, gpu.limits), Math.floor(gpu.limits.bindingBytes / pool));
-    if (most === 0) throw new LimitError(`training ${jobs[members[0]!]!.name}: needs ${Math.max(...Object.values(stepBytes(sizes)), pool)} bytes in one binding, but this adapter allows ${gpu.limits.bindingBytes}; use fewer features, a smaller batch or fewer examples`);
-    for (let start = 0; start < members.length; start += most) groups.push(members.slice(start, start + most));
-  }
-  return groups;
-}
+type Parts = Partial<Record<SaePart, Tensor>>;
 
 export class SaeBatch {
   readonly jobs: readonly SaeJob[];
+  readonly variant: TrainVariant;
+  readonly policy: VariantPolicy;
+  readonly site: SiteData;
+  /** Each job's pool of the site data. */
+  readonly pools: readonly number[];
   /** c of each job's data. */
   readonly scales: readonly number[];
   readonly weights: SaeWeights;
-  readonly first: SaeWeights;
-  readonly second: SaeWeights;
-  /** Normalised examples of each pool, [pools, examples, width]. */
-  readonly data: Tensor;
-  /** Each job's pool, on the CPU and the GPU. */
-  readonly pools: readonly number[];
+  /** Adam's moments of what is trained. */
+  readonly first: Parts;
+  readonly second: Parts;
+  /** The parts that have moments, in the order of checkpoints. */
+  readonly trained: readonly SaePart[];
   readonly step: SaeStep;
-  /** Sums over the examples of an epoch for the log, [jobs, 4]. */
+  /** Sums over the examples of an epoch for the log, and those of the second reconstruction where a variant has one; [jobs, 4]. */
   readonly totals: Tensor;
-  readonly examples: number;
-  /** Width as kernels see it, a multiple of 4; numbers beyond the real width are zeros and stay zeros. */
-  readonly width: number;
+  readonly auxiliaryTotals: Tensor;
+  /** BatchTopK: the running threshold, [jobs]; −1 before the first step. */
+  readonly running: Tensor;
+  /** Whether dead features learn by an auxiliary loss. */
+  readonly auxiliary: boolean;
   private readonly gpu: Gpu;
   private readonly settings: TrainSettings;
   private readonly pool: Tensor;
-  private readonly mean: Tensor;
   private readonly rate: Tensor;
-  private readonly l1: Tensor;
-  private readonly x: Tensor;
-  private readonly ones: Tensor;
-  private readonly identity: Tensor;
-  private readonly maxRows: number;
+  private readonly sparsity: Tensor;
 
-  private constructor(gpu: Gpu, jobs: readonly SaeJob[], settings: TrainSettings, maxRows: number, sites: { data: Tensor; mean: Tensor; pools: number[]; scales: number[] }) {
+  private constructor(gpu: Gpu, site: SiteData, jobs: readonly SaeJob[], settings: TrainSettings) {
     this.gpu = gpu;
+    this.site = site;
     this.jobs = jobs;
     this.settings = settings;
-    this.maxRows = maxRows;
-    this.data = sites.data;
-    this.mean = sites.mean;
-    this.pools = sites.pools;
-    this.scales = sites.scales;
-    const [pools = 0, examples = 0, width = 0] = this.data.shape;
-    const [D, F] = [jobs.length, settings.features];
-    this.examples = examples;
-    this.width = width;
-    this.step = new SaeStep(gpu, { dictionaries: D, features: F, width, maxRows }, { path: settings.path });
-    const stack = (): SaeWeights => ({
-      encoder: Tensor.zeros(gpu, [D, F, width]), encoderBias: Tensor.zeros(gpu, [D, F]), decoder: Tensor.zeros(gpu, [D, F, width]), decoderBias: Tensor.zeros(gpu, [D, width]),
-    });
-    this.weights = stack();
-    this.first = stack();
-    this.second = stack();
+    this.variant = variantOf(jobs[0]!);
+    this.policy = variantPolicies[this.variant];
+    this.pools = jobs.map((job) => site.poolOf(job.data));
+    this.scales = this.pools.map((pool) => site.scales[pool]!);
+    const { kernels, sparsity } = this.policy;
+    const [D, sizes] = [jobs.length, { features: settings.features, width: site.width }];
+    this.auxiliary = sparsity === 'k' && settings.auxiliaryCoefficient > 0;
+    this.step = new SaeStep(gpu, { dictionaries: D, ...sizes, maxRows: site.maxRows }, stepOptions(this.variant, settings, this.auxiliary));
+    const parts = saeParts(kernels);
+    const stack = (names: readonly SaePart[]): Parts => Object.fromEntries(names.map((part) => [part, Tensor.zeros(gpu, [D, ...partShape(part, sizes)])]));
+    this.trained = this.policy.decoder ? parts : parts.filter((part) => part !== 'decoder');
+    this.weights = stack(parts) as SaeWeights;
+    this.first = stack(this.trained);
+    this.second = stack(this.trained);
     this.totals = Tensor.zeros(gpu, [D, 4]);
+    this.auxiliaryTotals = Tensor.zeros(gpu, [D, 4]);
+    this.running = Tensor.from(gpu, new Float32Array(D).fill(-1), [D]);
     this.pool = Tensor.from(gpu, Uint32Array.from(this.pools), [D]);
     this.rate = Tensor.from(gpu, jobs.map((job) => job.learningRate ?? settings.learningRate), [D]);
-    this.l1 = Tensor.from(gpu, jobs.map((job) => job.l1), [D]);
-    this.x = Tensor.empty(gpu, [pools, maxRows, width]);
-    this.ones = Tensor.from(gpu, new Float32Array(pools).fill(1), [pools]);
-    this.identity = Tensor.from(gpu, Uint32Array.from({ length: examples }, (_, i) => i), [examples]);
+    this.sparsity = Tensor.from(gpu, jobs.map(sparsityOf), [D]);
     for (const tensor of this.owned()) gpu.keep(tensor);
   }
 
-  /** Normalises the data and initialises the weights. Throws NumberError for activations that are not finite or all zero. */
-  static async create(gpu: Gpu, jobs: readonly SaeJob[], settings: TrainSettings, maxRows: number): Promise<SaeBatch> {
-    const distinct = [...new Set(jobs.map((job) => job.data))];
-    const scaleOf = await Promise.all(distinct.map((data) => siteScale(data, jobs.find((job) => job.data === data)!.name)));
-    const pools = jobs.map((job) => distinct.indexOf(job.data));
-    const [examples, width] = distinct[0]!.shape as [number, number];
-    const padded = vec4s(width) * 4;
-    const sites = gpu.scope(() => {
-      const data = Tensor.empty(gpu, [distinct.length, examples, padded]);
-      const mean = Tensor.empty(gpu, [distinct.length, padded]);
-      distinct.forEach((raw, i) => {
-        const part = gatherExamples(raw.reshape([1, examples, width]), Tensor.from(gpu, [1 / scaleOf[i]!], [1]), null);
-        place(gpu, part, data, i);
-        place(gpu, meanColumns(part.reshape([examples, padded])), mean, i);
-      });
-      return { data, mean, pools, scales: pools.map((pool) => scaleOf[pool]!) };
-    });
-    gpu.keep(sites.data);
-    gpu.keep(sites.mean);
-    const batch = new SaeBatch(gpu, jobs, settings, maxRows, sites);
+  /** Initialises the weights of jobs of one variant. */
+  static async create(gpu: Gpu, site: SiteData, jobs: readonly SaeJob[], settings: TrainSettings): Promise<SaeBatch> {
+    const batch = new SaeBatch(gpu, site, jobs, settings);
     try {
-      batch.initialise(width);
-      await gpu.prepare([...batch.step.pipelines(), ...adamPipelines(gpu, jobs.length * settings.features, vec4s(width) * 4, settings.projectGradient)]);
+      batch.initialise();
+      await gpu.prepare([...batch.step.pipelines(), ...adamPipelines(gpu, jobs.length * settings.features, site.width, settings.projectGradient)]);
     } catch (error) {
       batch.dispose();
       throw error;
@@ -133,57 +84,80 @@ export class SaeBatch {
     return batch;
   }
 
-  /** Decoder rows from a uniform distribution (Kaiming's, whose bound the normalisation cancels) brought to unit length; the encoder is its transpose; biases 0. */
-  private initialise(width: number): void {
-    const { gpu, weights, settings } = this;
-    this.jobs.forEach((job, i) => gpu.scope(() => {
-      const rows = padRows(scaleRows(randomUniform(gpu, [settings.features, width], { seed: job.seed, low: -1, high: 1 })));
-      place(gpu, rows, weights.decoder, i);
-      place(gpu, rows, weights.encoder, i);
+  private initialise(): void {
+    const { gpu, weights, settings, site } = this;
+    this.jobs.forEach(({ seed }, i) => gpu.scope(() => {
+      const matrices = initialMatrices(gpu, this.variant, settings, site.realWidth, { seed, draw: 0 });
+      place(gpu, matrices.decoder, weights.decoder, i);
+      place(gpu, matrices.encoder, weights.encoder, i);
     }));
+    for (const part of saeParts(this.policy.kernels)) {
+      const value = initialValue(part, settings);
+      if (value !== 0) weights[part]!.write(new Float32Array(weights[part]!.size).fill(value));
+    }
   }
 
-  /** One optimiser step on examples order[first .. first + rows); `count` counts steps from 1. With `collect`, adds to `totals`. */
-  train(order: Tensor, span: { first: number; rows: number }, count: number, factor: number, collect: boolean): void {
-    const { step, weights, pool, settings, rate } = this;
-    gatherExamples(this.data, this.ones, { index: order, ...span }, this.x);
-    step.train(this.x, pool, weights, this.l1, span.rows, collect ? { mean: this.mean, totals: this.totals } : undefined);
+  /** One optimiser step on the `rows` examples in the site's `x`; `count` counts steps from 1. With `collect`, adds to the totals. */
+  train(rows: number, count: number, factor: number, collect: boolean): void {
+    const { step, weights, pool, settings, rate, sparsity, site } = this;
+    step.train(site.x, pool, weights, sparsity, rows, collect ? { mean: site.mean, totals: this.totals, auxiliary: this.auxiliaryTotals } : undefined);
     const { beta1, beta2, epsilon } = settings;
-    for (const part of PARTS) {
-      const tensors = { parameter: weights[part], gradient: step.gradients[part], first: this.first[part], second: this.second[part], rate };
-      const now = { beta1, beta2, epsilon, step: count, factor };
-      if (part === 'decoder') adamRows(tensors, now, { project: settings.projectGradient, normalise: true });
+    const now = { beta1, beta2, epsilon, step: count, factor };
+    for (const part of this.trained) {
+      const tensors = { parameter: weights[part]!, gradient: step.gradients[part]!, first: this.first[part]!, second: this.second[part]!, rate };
+      if (part === 'decoder' && this.unitRows()) adamRows(tensors, now, { project: settings.projectGradient, normalise: true });
       else adam(tensors, now);
     }
+    if (this.variant === 'batchtopk') step.updateThreshold(this.running, settings.thresholdRate);
+  }
+
+  /** Whether decoder rows are kept at unit length. */
+  private unitRows(): boolean {
+    return this.policy.sparsity !== 'k' || this.settings.topkDecoder === 'unit';
   }
 
   /** Forgets what was counted for the epoch. */
   startEpoch(): void {
-    this.gpu.clear(this.step.fired, this.step.fired.byteLength);
-    this.gpu.clear(this.totals, this.totals.byteLength);
+    for (const tensor of [this.step.fired, this.totals, this.auxiliaryTotals]) this.gpu.clear(tensor, tensor.byteLength);
+  }
+
+  /** Takes features that no example of the epoch activated as dead, for the auxiliary loss. */
+  endEpoch(): void {
+    if (this.auxiliary) this.step.markDead();
   }
 
   /** Sums for the log and counts of activity so far in the epoch, per job. */
   async epochCounts(): Promise<{ sums: LossSums[]; fired: Uint32Array[] }> {
     const F = this.settings.features;
-    const [totals, fired] = await Promise.all([this.totals.read(), this.step.fired.readU32()]);
+    const [totals, second, fired] = await Promise.all([this.totals.read(), this.auxiliaryTotals.read(), this.step.fired.readU32()]);
     return {
-      sums: this.jobs.map((_, i) => [...totals.subarray(i * 4, i * 4 + 4)] as unknown as LossSums),
+      sums: this.jobs.map((_, i) => lossSums(totals.subarray(i * 4, i * 4 + 4), second.subarray(i * 4, i * 4 + 4))),
       fired: this.jobs.map((_, i) => fired.subarray(i * F, (i + 1) * F)),
     };
   }
 
-  /** What every example adds to each job's loss now: squared error, sum of codes, active features, squared distance from the mean; [examples, 4] per job. */
+  /**
+   * What every example adds to each job's loss now, as `LossSums` lists it: [examples, 8] per job. BatchTopK's codes are those of the running
+   * threshold.
+   */
   async exampleLosses(countFired = false): Promise<Float32Array[]> {
-    const { examples, maxRows, jobs } = this;
-    const out = jobs.map(() => new Float32Array(examples * 4));
-    for (let first = 0; first < examples; first += maxRows) {
-      const rows = Math.min(maxRows, examples - first);
-      const values = await this.gpu.scope(() => {
-        gatherExamples(this.data, this.ones, { index: this.identity, first, rows }, this.x);
-        return this.step.losses(this.x, this.pool, this.weights, this.mean, rows, countFired).read();
+    const { jobs, site, step } = this;
+    const out = jobs.map(() => new Float32Array(site.examples * 8));
+    const how = this.variant === 'batchtopk' ? { threshold: this.running } : { sparsity: this.sparsity };
+    for (let first = 0; first < site.examples; first += site.maxRows) {
+      const rows = Math.min(site.maxRows, site.examples - first);
+      const [values, second] = await this.gpu.scope(() => {
+        site.gather({ first, rows });
+        const main = step.losses(site.x, this.pool, this.weights, site.mean, rows, countFired, how);
+        return Promise.all([main.read(), step.auxiliaryLosses(rows)?.read()]);
       });
-      out.forEach((losses, i) => losses.set(values.subarray(i * rows * 4, (i + 1) * rows * 4), first * 4));
+      out.forEach((losses, i) => {
+        for (let r = 0; r < rows; r++) {
+          const [from, to] = [(i * rows + r) * 4, (first + r) * 8];
+          losses.set(values.subarray(from, from + 4), to);
+          if (second) losses.set(second.subarray(from, from + 4), to + 4);
+        }
+      });
     }
     return out;
   }
@@ -194,23 +168,24 @@ export class SaeBatch {
     const losses = await this.exampleLosses(true);
     const { fired } = await this.epochCounts();
     const sums = losses.map((values) => {
-      const sum: [number, number, number, number] = [0, 0, 0, 0];
-      values.forEach((value, at) => { sum[at % 4]! += value; });
-      return sum;
+      const sum = new Float64Array(8);
+      values.forEach((value, at) => { sum[at % 8]! += value; });
+      return lossSums(sum.subarray(0, 4), sum.subarray(4));
     });
     return { sums, fired };
   }
 
-  /** Weights of one job in activation units, without padding: the site's scale moves into the biases (see dictionary/sae.ts). */
+  /** Weights of one job in activation units, without padding: the site's scale moves into biases and thresholds (see dictionary/sae.ts). */
   finished(job: number): SaeWeights {
-    const { weights, scales } = this;
-    const width = this.jobs[job]!.data.shape[1]!;
-    return this.gpu.scope(() => ({
-      encoder: resizeRows(this.slice(weights.encoder, job), width),
-      encoderBias: affine(this.slice(weights.encoderBias, job), scales[job]!),
-      decoder: resizeRows(this.slice(weights.decoder, job), width),
-      decoderBias: affine(resizeRows(this.slice(weights.decoderBias, job), width), scales[job]!),
-    }));
+    const { policy, weights, scales, site } = this;
+    return this.gpu.scope(() => {
+      const parts = saeParts(policy.kernels).map((part) => {
+        const whole = this.slice(weights[part]!, job);
+        return [part, partShape(part, { features: 0, width: 1 }).at(-1) === 1 ? resizeRows(whole, site.realWidth) : whole] as const;
+      });
+      const threshold = this.slice(this.running, job).reshape([1]);
+      return finishedWeights(policy.kernels, Object.fromEntries(parts) as unknown as SaeWeights, scales[job]!, threshold);
+    });
   }
 
   /** One job's part of a stacked tensor, in a new tensor without the leading axis. */
@@ -232,11 +207,21 @@ export class SaeBatch {
 
   private owned(): Tensor[] {
     const stacks = [this.weights, this.first, this.second].flatMap((stack) => Object.values(stack) as Tensor[]);
-    return [...stacks, this.data, this.mean, this.totals, this.pool, this.rate, this.l1, this.x, this.ones, this.identity];
+    return [...stacks, this.totals, this.auxiliaryTotals, this.running, this.pool, this.rate, this.sparsity];
   }
 }
 
-/** Copies a tensor to where part `i` of a stacked one lies. */
-function place(gpu: Gpu, part: Tensor, stacked: Tensor, i: number): void {
-  gpu.copy(part, { storage: stacked.storage, byteOffset: stacked.byteOffset + i * part.byteLength, byteLength: part.byteLength }, part.byteLength);
+function stepOptions(variant: TrainVariant, settings: TrainSettings, auxiliary: boolean): ConstructorParameters<typeof SaeStep>[2] {
+  const { kernels } = variantPolicies[variant];
+  return {
+    variant: kernels,
+    path: kernels === 'vanilla' ? settings.path : 'auto',
+    signed: (variant === 'gated' && settings.signedMagnitude) || (variant === 'topk' && settings.signedTopk),
+    bandwidth: settings.bandwidth,
+    ...(auxiliary ? { auxiliary: { k: settings.auxiliaryFeatures, coefficient: settings.auxiliaryCoefficient } } : {}),
+  };
+}
+
+function lossSums(main: ArrayLike<number>, second: ArrayLike<number>): LossSums {
+  return { errors: main[0]!, codes: main[1]!, active: main[2]!, spread: main[3]!, secondErrors: second[0]!, secondCodes: second[1]!, secondActive: second[2]! };
 }

@@ -6,16 +6,17 @@
 import { FileError, UsageError } from '../errors.ts';
 import { encodeSafetensors, memorySource, openSafetensors, type TensorToWrite } from '../files/index.ts';
 import type { Tensor } from '../tensor/index.ts';
-import { PARTS, type SaeBatch } from './batch.ts';
-import type { TrainSettings } from './settings.ts';
+import type { SaeBatch } from './batch.ts';
+import { variantOf, type TrainSettings } from './settings.ts';
+import type { TrainVariant } from './variants.ts';
 
 const FORMAT = 'diffract SAE training checkpoint';
-const VERSION = '1';
+const VERSION = '2';
 /** Settings that change what is reported, not what is computed. */
 const FREE: readonly (keyof TrainSettings)[] = ['logEvery'];
 
 /** What a checkpoint says of a job; a run that goes on must say the same. */
-interface JobState { name: string; width: number; examples: number; l1: number; seed: number; learningRate: number; scale: number }
+interface JobState { name: string; variant: TrainVariant; width: number; examples: number; l1: number | null; k: number | null; seed: number; learningRate: number; scale: number }
 
 interface State { step: number; settings: TrainSettings; jobs: JobState[] }
 
@@ -26,31 +27,31 @@ export interface Checkpoint extends State {
 /** The batches of a run, with the positions of their jobs in the run. */
 export interface Placed { batch: SaeBatch; members: readonly number[] }
 
-type Access = readonly [suffix: string, of: (batch: SaeBatch) => Tensor];
-
-/** Every tensor of a job's state. */
-const STATE: readonly Access[] = [
-  ...PARTS.flatMap((part): Access[] => [
-    [part, (b) => b.weights[part]], [`${part}.first`, (b) => b.first[part]], [`${part}.second`, (b) => b.second[part]],
-  ]),
-  ['totals', (b) => b.totals],
-  ['fired', (b) => b.step.fired],
-];
+/** Every tensor of the state of a batch's jobs, by the suffix of its name. */
+function stateOf(batch: SaeBatch): [suffix: string, tensor: Tensor][] {
+  const { weights, first, second, step } = batch;
+  return [
+    ...(Object.entries(weights) as [string, Tensor][]),
+    ...batch.trained.flatMap((part): [string, Tensor][] => [[`${part}.first`, first[part]!], [`${part}.second`, second[part]!]]),
+    ['totals', batch.totals],
+    ['auxiliary_totals', batch.auxiliaryTotals],
+    ['fired', step.fired],
+    ...(batch.auxiliary ? [['dead', step.dead] as [string, Tensor]] : []),
+    ...(batch.variant === 'batchtopk' ? [['running_threshold', batch.running] as [string, Tensor]] : []),
+  ];
+}
 
 /** The state of a run after `step` steps, as the bytes of one file. */
 export async function saveCheckpoint(placed: readonly Placed[], step: number, settings: TrainSettings): Promise<Uint8Array> {
   const tensors: Record<string, TensorToWrite> = {};
   const jobs: JobState[] = [];
   for (const { batch, members } of placed) {
-    const read = await Promise.all(STATE.map(([, of]) => {
-      const tensor = of(batch);
-      return tensor.dtype === 'u32' ? tensor.readU32() : tensor.read();
-    }));
+    const parts = stateOf(batch);
+    const read = await Promise.all(parts.map(([, tensor]) => (tensor.dtype === 'u32' ? tensor.readU32() : tensor.read())));
     members.forEach((job, i) => {
-      STATE.forEach(([suffix, of], s) => {
-        const shape = of(batch).shape.slice(1);
+      parts.forEach(([suffix, { dtype, shape }], s) => {
         const size = read[s]!.length / members.length;
-        tensors[`${job}.${suffix}`] = { dtype: of(batch).dtype === 'u32' ? 'U32' : 'F32', shape, data: read[s]!.subarray(i * size, (i + 1) * size) };
+        tensors[`${job}.${suffix}`] = { dtype: dtype === 'u32' ? 'U32' : 'F32', shape: shape.slice(1), data: read[s]!.subarray(i * size, (i + 1) * size) };
       });
       jobs[job] = jobState(batch, i, settings);
     });
@@ -60,8 +61,12 @@ export async function saveCheckpoint(placed: readonly Placed[], step: number, se
 }
 
 function jobState(batch: SaeBatch, i: number, settings: TrainSettings): JobState {
-  const { name, data, l1, seed, learningRate } = batch.jobs[i]!;
-  return { name, width: data.shape[1]!, examples: data.shape[0]!, l1, seed, learningRate: learningRate ?? settings.learningRate, scale: batch.scales[i]! };
+  const job = batch.jobs[i]!;
+  const { name, data, l1, k, seed, learningRate } = job;
+  return {
+    name, variant: variantOf(job), width: data.shape[1]!, examples: data.shape[0]!, l1: l1 ?? null, k: k ?? null, seed,
+    learningRate: learningRate ?? settings.learningRate, scale: batch.scales[i]!,
+  };
 }
 
 /** Reads a checkpoint's bytes. Throws FileError if they are something else or broken. */
@@ -112,8 +117,7 @@ export function restoreCheckpoint(checkpoint: Checkpoint, placed: readonly Place
   const different = differences(checkpoint, settings, jobs);
   if (different.length) throw new UsageError(`the checkpoint is of another run: ${different.join('; ')}`);
   for (const { batch, members } of placed) {
-    for (const [suffix, of] of STATE) {
-      const tensor = of(batch);
+    for (const [suffix, tensor] of stateOf(batch)) {
       const size = tensor.size / members.length;
       members.forEach((job, i) => {
         const values = checkpoint.tensors.get(`${job}.${suffix}`);

@@ -1,6 +1,10 @@
-/** Training sparse autoencoders: settings, schedules, resampling, checkpoints, many dictionaries at once. */
+/** Training sparse autoencoders: variants, settings, schedules, resampling, checkpoints, many dictionaries at once. */
 export { trainSaes, type TrainOptions, type TrainResult } from './train.ts';
-export { checkSettings, trainDefaults, type SaeJob, type TrainSettings } from './settings.ts';
+export { checkSettings, rescaleSparsity, trainDefaults, variantDefaults, type InputScale, type SaeJob, type TrainSettings } from './settings.ts';
+export { checkVariant, dictionaryFolder, trainVariants, variantPolicies, type TrainVariant, type VariantPolicy } from './variants.ts';
+export { RELEASED_TRAINING, releasedTraining, type ReleasedTraining } from './released.ts';
+export { TRAINING_PRESETS, trainingPreset, type TrainingPreset, type TrainingPresetName, type VariantValues } from './presets.ts';
 export { logLine, type LogRecord } from './log.ts';
 export { readCheckpoint, type Checkpoint } from './checkpoint.ts';
 export { scheduleOf, type Schedule } from './schedule.ts';
+export { trainSweep, type SweepEntry, type SweepManifest, type SweepPlan, type SweepResult, type SweepSite, type SweepStore, type SweepWatching } from './sweep.ts';

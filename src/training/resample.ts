@@ -3,12 +3,15 @@
  *
  * A feature is dead if no example of the last epoch activated it. For each, an example x is drawn with a probability proportional to the
  * square of its loss. The feature's decoder row becomes (x − b_dec) / ‖x − b_dec‖, its encoder column the same direction with a share of the
- * mean length of the alive features' encoder columns, its encoder bias 0, and Adam's moments of exactly those numbers 0.
+ * mean length of the alive features' encoder columns, everything else of it what it was at the start, and Adam's moments of exactly those
+ * numbers 0. Simple re-initialisation (§7.4) draws both of its rows as at the start instead.
  */
-import { gatherRows, scaleRows, scatterRows, sub, sumSquaresRows, Tensor } from '../tensor/index.ts';
+import { gatherRows, scaleRows, scatterRows, sub, sumSquaresRows, Tensor, type SaePart } from '../tensor/index.ts';
 import type { Gpu } from '../gpu/index.ts';
-import { sampleProportional } from './order.ts';
 import type { SaeBatch } from './batch.ts';
+import { initialMatrices, initialValue } from './initial.ts';
+import { lossTerms } from './log.ts';
+import { sampleProportional } from './order.ts';
 import type { TrainSettings } from './settings.ts';
 
 /** What resampling does to one dictionary. */
@@ -20,49 +23,114 @@ export interface ResamplePlan {
   length: number;
 }
 
-/** `fired` [features] counts activity, `losses` [examples] is the total loss of each example, `lengths` [features] the encoder columns' norms. */
-export function planResampling(fired: ArrayLike<number>, losses: ArrayLike<number>, lengths: ArrayLike<number>, options: { scale: number; seed: number; epoch: number }): ResamplePlan {
+/** `fired` [features] counts activity, `losses` [examples] is the total loss of each example, `mean` the length of which new columns have a share. */
+export function planResampling(fired: ArrayLike<number>, losses: ArrayLike<number>, mean: number, options: { scale: number; seed: number; epoch: number }): ResamplePlan {
   const dead = Uint32Array.from(Array.from(fired, (_, f) => f).filter((f) => fired[f] === 0));
-  const alive = Array.from(fired, (_, f) => f).filter((f) => fired[f]! > 0);
-  const mean = alive.length ? alive.reduce((sum, f) => sum + lengths[f]!, 0) / alive.length : 1;
   const weights = Float64Array.from(losses, (loss) => loss * loss);
   return { dead, examples: sampleProportional(weights, dead.length, options.seed, options.epoch), length: options.scale * mean };
 }
 
+/**
+ * Mean length of the alive features' columns, from the columns' lengths; or, as released, of the dimensions' rows across alive features, from
+ * the encoder [features, stride] itself. 1 if nothing is alive.
+ */
+export function aliveLength(fired: ArrayLike<number>, from: { lengths: ArrayLike<number> } | { encoder: ArrayLike<number>; stride: number; width: number }): number {
+  const alive = Array.from(fired, (_, f) => f).filter((f) => fired[f]! > 0);
+  if (alive.length === 0) return 1;
+  const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  if ('lengths' in from) return mean(alive.map((f) => from.lengths[f]!));
+  return mean(Array.from({ length: from.width }, (_, k) => Math.sqrt(alive.reduce((sum, f) => sum + from.encoder[f * from.stride + k]! ** 2, 0))));
+}
+
+/** Means of so many consecutive numbers, in place of each of them. */
+export function blockMeans(values: Float64Array, block: number): Float64Array {
+  if (block <= 1) return values;
+  const out = new Float64Array(values.length);
+  for (let start = 0; start < values.length; start += block) {
+    const part = values.subarray(start, start + block);
+    out.fill(part.reduce((sum, value) => sum + value, 0) / part.length, start, start + part.length);
+  }
+  return out;
+}
+
 /** Resamples the dead features of every dictionary of the batch; returns how many there were in each. */
 export async function resample(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, fired: readonly Uint32Array[], epoch: number): Promise<number[]> {
-  const F = settings.features;
-  const squares = gpu.scope(() => sumSquaresRows(batch.weights.encoder.reshape([-1, batch.width])));
-  const [losses, lengths] = await Promise.all([batch.exampleLosses(), squares.read()]);
-  squares.dispose();
-  const plans = batch.jobs.map((job, i) => {
-    const total = Float64Array.from({ length: batch.examples }, (_, r) => losses[i]![r * 4]! + job.l1 * losses[i]![r * 4 + 1]!);
-    return planResampling(fired[i]!, total, lengths.subarray(i * F, (i + 1) * F).map(Math.sqrt), { scale: settings.resampleScale, seed: job.seed, epoch });
-  });
-  gpu.scope(() => apply(gpu, batch, plans, F));
+  if (!batch.policy.resamples) return batch.jobs.map(() => 0);
+  const plans = settings.resampling === 'initial'
+    ? batch.jobs.map(({ seed }, i) => planResampling(fired[i]!, [1], 1, { scale: 1, seed, epoch }))
+    : await planByLoss(gpu, batch, settings, fired, epoch);
+  const entries = plans.flatMap((plan, i) => Array.from(plan.dead, (feature, s) => ({ i, feature, example: plan.examples[s]!, length: plan.length })));
+  if (entries.length > 0) {
+    gpu.scope(() => {
+      const rows = settings.resampling === 'initial' ? drawnRows(gpu, batch, settings, entries, epoch) : exampleRows(gpu, batch, entries);
+      apply(gpu, batch, settings, entries, rows);
+    });
+  }
   return plans.map((plan) => plan.dead.length);
 }
 
-function apply(gpu: Gpu, batch: SaeBatch, plans: readonly ResamplePlan[], features: number): void {
-  const entries = plans.flatMap((plan, i) => Array.from(plan.dead, (feature, s) => ({ i, feature, example: plan.examples[s]!, length: plan.length })));
+async function planByLoss(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, fired: readonly Uint32Array[], epoch: number): Promise<ResamplePlan[]> {
+  const { features: F, resampleNorm, resampleScale } = settings;
+  const { site: { width, realWidth, examples }, weights } = batch;
+  const columns = resampleNorm === 'features';
+  const measured = columns ? gpu.scope(() => sumSquaresRows(weights.encoder.reshape([-1, width]))) : weights.encoder;
+  const [losses, numbers] = await Promise.all([batch.exampleLosses(), measured.read()]);
+  if (columns) measured.dispose();
+  return batch.jobs.map((job, i) => {
+    const total = Float64Array.from({ length: examples }, (_, r) => {
+      const [errors, codes, active, spread, secondErrors, secondCodes, secondActive] = losses[i]!.subarray(r * 8, r * 8 + 8) as unknown as [number, number, number, number, number, number, number];
+      return lossTerms({ errors, codes, active, spread, secondErrors, secondCodes, secondActive }, 1, job, settings).loss;
+    });
+    const mean = columns
+      ? aliveLength(fired[i]!, { lengths: numbers.subarray(i * F, (i + 1) * F).map(Math.sqrt) })
+      : aliveLength(fired[i]!, { encoder: numbers.subarray(i * F * width, (i + 1) * F * width), stride: width, width: realWidth });
+    const shared = blockMeans(total, batch.variant === 'gated' ? settings.gatedLossBlock : 1);
+    return planResampling(fired[i]!, shared, mean, { scale: resampleScale, seed: job.seed, epoch });
+  });
+}
+
+/** A dead feature: dictionary i's, what it takes after, and its encoder column's length. */
+interface Entry { i: number; feature: number; example: number; length: number }
+interface NewRows { encoder: Tensor; decoder: Tensor }
+
+function indices(gpu: Gpu, values: number[]): Tensor {
+  return Tensor.from(gpu, Uint32Array.from(values), [values.length]);
+}
+
+function exampleRows(gpu: Gpu, batch: SaeBatch, entries: readonly Entry[]): NewRows {
+  const { site, weights } = batch;
+  const x = gatherRows(site.data.reshape([-1, site.width]), indices(gpu, entries.map(({ i, example }) => batch.pools[i]! * site.examples + example)));
+  const bias = gatherRows(weights.decoderBias, indices(gpu, entries.map(({ i }) => i)));
+  const decoder = scaleRows(sub(x, bias));
+  return { decoder, encoder: scaleRows(decoder, Tensor.from(gpu, entries.map(({ length }) => length), [entries.length])) };
+}
+
+/** New draws of a dictionary's seed, other ones after every epoch. */
+function drawnRows(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, entries: readonly Entry[], epoch: number): NewRows {
+  const { site } = batch;
+  const out = { encoder: Tensor.empty(gpu, [entries.length, site.width]), decoder: Tensor.empty(gpu, [entries.length, site.width]) };
+  batch.jobs.forEach(({ seed }, job) => gpu.scope(() => {
+    const own = entries.flatMap(({ i, feature }, at) => (i === job ? [{ feature, at }] : []));
+    if (own.length === 0) return;
+    const drawn = initialMatrices(gpu, batch.variant, settings, site.realWidth, { seed, draw: epoch });
+    const [from, to] = [indices(gpu, own.map(({ feature }) => feature)), indices(gpu, own.map(({ at }) => at))];
+    scatterRows(out.encoder, to, gatherRows(drawn.encoder, from));
+    scatterRows(out.decoder, to, gatherRows(drawn.decoder, from));
+  }));
+  return out;
+}
+
+function apply(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, entries: readonly Entry[], rows: NewRows): void {
+  const { site: { width }, weights, first, second } = batch;
   const M = entries.length;
-  if (M === 0) return;
-  const { width, weights, first, second } = batch;
-  const indices = (values: number[]): Tensor => Tensor.from(gpu, Uint32Array.from(values), [M]);
-  const target = indices(entries.map(({ i, feature }) => i * features + feature));
-  const x = gatherRows(batch.data.reshape([-1, width]), indices(entries.map(({ i, example }) => batch.pools[i]! * batch.examples + example)));
-  const bias = gatherRows(weights.decoderBias, indices(entries.map(({ i }) => i)));
-  const direction = scaleRows(sub(x, bias));
-  const column = scaleRows(direction, Tensor.from(gpu, entries.map(({ length }) => length), [M]));
-  const zeroRows = Tensor.zeros(gpu, [M, width]);
-  const zeros = Tensor.zeros(gpu, [M, 1]);
+  const target = indices(gpu, entries.map(({ i, feature }) => i * settings.features + feature));
+  const zeros = { rows: Tensor.zeros(gpu, [M, width]), values: Tensor.zeros(gpu, [M, 1]) };
   const put = (stacked: Tensor, values: Tensor): void => scatterRows(stacked.reshape([-1, values.shape[1]!]), target, values);
-  put(weights.decoder, direction);
-  put(weights.encoder, column);
-  put(weights.encoderBias, zeros);
-  for (const moments of [first, second]) {
-    put(moments.decoder, zeroRows);
-    put(moments.encoder, zeroRows);
-    put(moments.encoderBias, zeros);
+  const matrix = (part: SaePart): part is 'encoder' | 'decoder' => part === 'encoder' || part === 'decoder';
+  for (const part of batch.trained) {
+    // The decoder's bias is no feature's.
+    if (part === 'decoderBias') continue;
+    put(weights[part]!, matrix(part) ? rows[part] : Tensor.from(gpu, new Float32Array(M).fill(initialValue(part, settings)), [M, 1]));
+    for (const moments of [first, second]) put(moments[part]!, matrix(part) ? zeros.rows : zeros.values);
   }
 }

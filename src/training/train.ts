@@ -2,23 +2,32 @@
 import type { Gpu } from '../gpu/index.ts';
 import { Sae } from '../dictionary/index.ts';
 import { Tensor } from '../tensor/index.ts';
-import { groupJobs, SaeBatch } from './batch.ts';
+import { SaeBatch } from './batch.ts';
 import { readCheckpoint, restoreCheckpoint, saveCheckpoint, type Placed } from './checkpoint.ts';
 import { checkLoss, figures, type LogRecord, type LossSums } from './log.ts';
 import { epochOrder } from './order.ts';
+import { groupJobs } from './plan.ts';
 import { resample } from './resample.ts';
 import { batchOf, learningRateFactor, scheduleOf, type Schedule } from './schedule.ts';
-import { checkJobs, checkSettings, type SaeJob, type TrainSettings } from './settings.ts';
+import { checkJobs, checkSettings, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
+import { SiteData } from './site-data.ts';
 
 export interface TrainOptions extends Partial<TrainSettings> {
-  /** Called at the end of an epoch with a record for each dictionary, in the jobs' order. */
-  onLog?: (records: LogRecord[]) => void;
+  /** Called at the end of an epoch with a record for each dictionary, in the jobs' order; the run waits for it. */
+  onLog?: (records: LogRecord[]) => void | Promise<void>;
   /** Called every few steps. */
   onStep?: (done: number, total: number) => void;
   /** Steps between two checkpoints; none if not given. */
   checkpointEvery?: number;
   /** Stores a checkpoint's bytes; the run waits for it. Should write whole or not at all. */
   onCheckpoint?: (bytes: Uint8Array, step: number) => void | Promise<void>;
+  /** Epochs at whose end `onSnapshot` is called, before dead features are resampled. Those beyond the run are passed over. */
+  snapshotEpochs?: readonly number[];
+  /**
+   * Takes the dictionaries as they are then, in the jobs' order and its own to dispose, and their figures over all examples; the run waits for
+   * it. A run that goes on from a checkpoint repeats the snapshots of later epochs only.
+   */
+  onSnapshot?: (epoch: number, saes: Sae[], figures: LogRecord[]) => void | Promise<void>;
   /** A checkpoint's bytes to go on from. */
   resume?: Uint8Array;
   /** Stops the run before its next step. */
@@ -38,6 +47,8 @@ export interface TrainResult {
   checkpoint: Uint8Array | null;
 }
 
+type LoopOptions = Pick<TrainOptions, 'onLog' | 'onStep' | 'checkpointEvery' | 'onCheckpoint' | 'snapshotEpochs' | 'onSnapshot' | 'signal'>;
+
 /** Steps recorded ahead of the device: enough to keep it busy, few enough to stop soon. */
 const AHEAD = 4;
 
@@ -48,18 +59,18 @@ const AHEAD = 4;
  * dictionary that the adapter cannot hold, NumberError for a loss that is no number (named with its dictionary and step).
  */
 export async function trainSaes(gpu: Gpu, jobs: readonly SaeJob[], options: TrainOptions = {}): Promise<TrainResult> {
-  const { onLog, onStep, checkpointEvery, onCheckpoint, resume, signal, ...given } = options;
+  const { onLog, onStep, checkpointEvery, onCheckpoint, snapshotEpochs, onSnapshot, resume, signal, ...given } = options;
   const settings = checkSettings(given);
-  const examples = checkJobs(jobs);
+  const examples = checkJobs(jobs, settings);
   const schedule = scheduleOf(settings, examples);
   const run = new Run(gpu, jobs, settings, schedule, examples);
   try {
     await run.open(resume);
-    await run.loop({ onLog, onStep, checkpointEvery, onCheckpoint, signal });
+    await run.loop({ onLog, onStep, checkpointEvery, onCheckpoint, snapshotEpochs, onSnapshot, signal });
     const finished = run.step >= schedule.steps;
     // Before the final figures, which use the epoch's counters.
     const checkpoint = finished ? null : await run.checkpoint();
-    const final = await run.final();
+    const final = await run.survey();
     return { saes: run.saes(), final, steps: schedule.steps, step: run.step, finished, checkpoint };
   } finally {
     run.dispose();
@@ -70,6 +81,7 @@ class Run {
   /** Steps done. */
   step = 0;
   private placed: Placed[] = [];
+  private readonly sites: SiteData[] = [];
   private order: Tensor | null = null;
   private readonly gpu: Gpu;
   private readonly jobs: readonly SaeJob[];
@@ -87,9 +99,11 @@ class Run {
 
   async open(resume?: Uint8Array): Promise<void> {
     const checkpoint = resume && await readCheckpoint(resume);
-    for (const members of groupJobs(this.gpu, this.jobs, this.settings.features, this.schedule.maxRows)) {
-      const batch = await SaeBatch.create(this.gpu, members.map((i) => this.jobs[i]!), this.settings, this.schedule.maxRows);
-      this.placed.push({ batch, members });
+    const { gpu, jobs, settings, schedule: { maxRows } } = this;
+    for (const group of groupJobs(gpu.limits, jobs, settings.features, maxRows)) {
+      const site = await SiteData.create(gpu, group.jobs.map((i) => jobs[i]!), { maxRows, inputs: settings.inputs });
+      this.sites.push(site);
+      for (const members of group.batches) this.placed.push({ batch: await SaeBatch.create(gpu, site, members.map((i) => jobs[i]!), settings), members });
     }
     this.order = this.gpu.keep(Tensor.zeros(this.gpu, [this.examples], 'u32'));
     if (!checkpoint) return;
@@ -97,9 +111,9 @@ class Run {
     this.step = checkpoint.step;
   }
 
-  async loop(options: Pick<TrainOptions, 'onLog' | 'onStep' | 'checkpointEvery' | 'onCheckpoint' | 'signal'>): Promise<void> {
+  async loop(options: LoopOptions): Promise<void> {
     const { schedule, settings, gpu } = this;
-    const { perEpoch, steps, resampleAfter } = schedule;
+    const { perEpoch, steps } = schedule;
     let behind: Promise<void> = Promise.resolve();
     for (let first = true; this.step < steps && !options.signal?.aborted; first = false) {
       const epoch = Math.floor(this.step / perEpoch);
@@ -109,7 +123,8 @@ class Run {
       const logs = (epoch + 1) % settings.logEvery === 0 || epoch + 1 === settings.epochs;
       const factor = learningRateFactor(this.step, schedule, settings);
       const span = batchOf(this.examples, perEpoch, within);
-      for (const { batch } of this.placed) batch.train(this.order!, span, this.step + 1, factor, logs);
+      for (const site of this.sites) site.gather(span, this.order!);
+      for (const { batch } of this.placed) batch.train(span.rows, this.step + 1, factor, logs);
       this.step++;
       if (this.step % AHEAD === 0) {
         await behind;
@@ -119,7 +134,7 @@ class Run {
         // Lets timers and signals be heard.
         await new Promise((resolve) => setTimeout(resolve, 0));
       }
-      if (within === perEpoch - 1) await this.endEpoch(epoch + 1, factor, logs ? options.onLog ?? (() => {}) : null, resampleAfter.includes(epoch + 1));
+      if (within === perEpoch - 1) await this.endEpoch(epoch + 1, factor, logs, options);
       if (options.checkpointEvery && options.onCheckpoint && this.step < steps && this.step % options.checkpointEvery === 0) {
         await options.onCheckpoint(await this.checkpoint(), this.step);
       }
@@ -129,22 +144,32 @@ class Run {
     options.onStep?.(this.step, steps);
   }
 
-  private async endEpoch(epoch: number, factor: number, onLog: ((records: LogRecord[]) => void) | null, resamples: boolean): Promise<void> {
-    if (!onLog && !resamples) return;
+  private async endEpoch(epoch: number, factor: number, logs: boolean, { onLog, snapshotEpochs, onSnapshot }: LoopOptions): Promise<void> {
+    const resamples = this.schedule.resampleAfter.includes(epoch);
+    const snapshot = onSnapshot && snapshotEpochs?.includes(epoch);
+    for (const { batch } of this.placed) batch.endEpoch();
+    if (!logs && !resamples && !snapshot) return;
     const records: LogRecord[] = [];
+    const activity: Uint32Array[][] = [];
     for (const { batch, members } of this.placed) {
       const { sums, fired } = await batch.epochCounts();
-      if (onLog) members.forEach((job, i) => { records[job] = this.record(job, sums[i]!, deadFraction(fired[i]!), factor, epoch); });
-      for (const record of records) if (record) checkLoss(record);
-      if (resamples) await resample(this.gpu, batch, this.settings, fired, epoch);
+      activity.push(fired);
+      if (logs) members.forEach((job, i) => { records[job] = this.record(job, sums[i]!, deadFraction(fired[i]!), factor, epoch); });
     }
-    onLog?.(records);
+    for (const record of records) checkLoss(record);
+    if (logs) await onLog?.(records);
+    // Before resampling, and after the epoch's counters were read, which it uses.
+    if (snapshot) await onSnapshot(epoch, this.saes(), await this.survey());
+    if (!resamples) return;
+    for (const [i, { batch }] of this.placed.entries()) await resample(this.gpu, batch, this.settings, activity[i]!, epoch);
   }
 
   private record(job: number, sums: LossSums, dead: number, factor: number, epoch: number): LogRecord {
-    const { name, l1, learningRate } = this.jobs[job]!;
-    const rate = (learningRate ?? this.settings.learningRate) * factor;
-    return { name, step: this.step, epoch, l1_coefficient: l1, ...figures(sums, this.examples, l1), dead_fraction: dead, learning_rate: rate };
+    const { name, variant, l1, k, learningRate } = { ...this.jobs[job]!, variant: variantOf(this.jobs[job]!) };
+    return {
+      name, variant, step: this.step, epoch, l1_coefficient: l1 ?? 0, k: k ?? null, ...figures(sums, this.examples, this.jobs[job]!, this.settings),
+      dead_fraction: dead, learning_rate: (learningRate ?? this.settings.learningRate) * factor,
+    };
   }
 
   checkpoint(): Promise<Uint8Array> {
@@ -152,7 +177,7 @@ class Run {
   }
 
   /** Figures over all examples with the weights as they are. */
-  async final(): Promise<LogRecord[]> {
+  async survey(): Promise<LogRecord[]> {
     const records: LogRecord[] = [];
     for (const { batch, members } of this.placed) {
       const { sums, fired } = await batch.survey();
@@ -166,15 +191,25 @@ class Run {
     const out: Sae[] = [];
     for (const { batch, members } of this.placed) {
       members.forEach((job, i) => {
-        const { name, l1, seed, metadata } = this.jobs[job]!;
-        out[job] = new Sae(name, batch.finished(i), { ...metadata, l1_coefficient: l1, seed, activation_scale: batch.scales[i]!, training_steps: this.step });
+        out[job] = this.sae(batch, i);
       });
     }
     return out;
   }
 
+  private sae(batch: SaeBatch, i: number): Sae {
+    const { name, l1, k, seed, metadata } = batch.jobs[i]!;
+    const { variant } = batch;
+    const signed = (variant === 'gated' && this.settings.signedMagnitude) || (variant === 'topk' && this.settings.signedTopk);
+    const sparsity = { ...(l1 === undefined ? {} : { l1_coefficient: l1 }), ...(k === undefined ? {} : { k }) };
+    return new Sae(name, batch.finished(i), { ...metadata, variant, ...sparsity, seed, activation_scale: batch.scales[i]!, training_steps: this.step }, {
+      variant, ...(k === undefined ? {} : { k }), ...(signed ? { signed } : {}),
+    });
+  }
+
   dispose(): void {
     for (const { batch } of this.placed) batch.dispose();
+    for (const site of this.sites) site.dispose();
     this.order?.dispose();
   }
 }

@@ -1,7 +1,8 @@
 import * as assert from 'uvu/assert';
 import { Tensor } from '../../src/tensor/index.ts';
-import { PARTS, SaeBatch, siteScale } from '../../src/training/batch.ts';
-import { checkSettings } from '../../src/training/settings.ts';
+import { SaeBatch } from '../../src/training/batch.ts';
+import { checkSettings, type SaeJob, type TrainSettings } from '../../src/training/settings.ts';
+import { SiteData, siteScale } from '../../src/training/site-data.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 import { referenceGradients, referenceLoss, type PlainSae } from '../support/sae.ts';
@@ -9,19 +10,32 @@ import { referenceGradients, referenceLoss, type PlainSae } from '../support/sae
 const test = gpuSuite('training batch');
 const gpu = await testGpu();
 const [n, d, F] = [48, 8, 16];
+const PARTS = ['encoder', 'encoderBias', 'decoder', 'decoderBias'] as const;
 const data = random(n * d, 9).map((v, i) => 2 * v + (i % 3));
+
+/** Runs `use` on a batch of jobs with the steps' size given. */
+async function withBatch(jobs: SaeJob[], settings: TrainSettings, maxRows: number, use: (batch: SaeBatch, site: SiteData) => Promise<void>): Promise<void> {
+  const site = await SiteData.create(gpu, jobs, { maxRows, inputs: settings.inputs });
+  try {
+    const batch = await SaeBatch.create(gpu, site, jobs, settings);
+    await use(batch, site).finally(() => batch.dispose());
+  } finally {
+    site.dispose();
+  }
+}
 
 test('the scale of a site is its mean length over the root of its width', () => gpu.scope(async () => {
   const lengths = Array.from({ length: n }, (_, r) => Math.hypot(...data.subarray(r * d, (r + 1) * d)));
   const expected = lengths.reduce((a, b) => a + b, 0) / n / Math.sqrt(d);
   assert.ok(Math.abs(await siteScale(Tensor.from(gpu, data, [n, d]), 'x') / expected - 1) < 1e-6);
+  assert.ok(Math.abs(await siteScale(Tensor.from(gpu, data, [n, d]), 'x', 'unit') / (expected * Math.sqrt(d)) - 1) < 1e-6);
 }));
 
 test('initial weights: unit rows, the encoder the transpose of the decoder, biases zero, seeds apart', () => gpu.scope(async () => {
   const tensor = Tensor.from(gpu, data, [n, d]);
   const job = { data: tensor, l1: 1 };
-  const batch = await SaeBatch.create(gpu, [{ ...job, name: 'a', seed: 1 }, { ...job, name: 'b', seed: 2 }, { ...job, name: 'c', seed: 1 }], checkSettings({ features: F }), 16);
-  try {
+  const jobs = [{ ...job, name: 'a', seed: 1 }, { ...job, name: 'b', seed: 2 }, { ...job, name: 'c', seed: 1 }];
+  await withBatch(jobs, checkSettings({ features: F }), 16, async (batch) => {
     const [encoder, encoderBias, decoder, decoderBias] = await Promise.all(PARTS.map((part) => batch.weights[part].read()));
     assert.equal([...encoder!], [...decoder!]);
     for (let r = 0; r < 3 * F; r++) assert.ok(Math.abs(Math.hypot(...decoder!.subarray(r * d, (r + 1) * d)) - 1) < 1e-6);
@@ -30,9 +44,7 @@ test('initial weights: unit rows, the encoder the transpose of the decoder, bias
     assert.equal(part(0), part(2));
     assert.not.equal(part(0), part(1));
     assert.ok(Math.abs(part(0).reduce((a, b) => a + b, 0) / (F * d)) < 0.1);
-  } finally {
-    batch.dispose();
-  }
+  });
 }));
 
 /** Training in float64: normalised data, gradients, projection, Adam, unit rows. */
@@ -73,8 +85,8 @@ class Reference {
 test('forty steps are the forty steps of a float64 run', () => gpu.scope(async () => {
   const tensor = Tensor.from(gpu, data, [n, d]);
   const settings = checkSettings({ features: F, learningRate: 5e-3 });
-  const batch = await SaeBatch.create(gpu, [{ name: 'a', data: tensor, l1: 0.3, seed: 1 }, { name: 'b', data: tensor, l1: 1, seed: 2, learningRate: 1e-3 }], settings, 16);
-  try {
+  const jobs = [{ name: 'a', data: tensor, l1: 0.3, seed: 1 }, { name: 'b', data: tensor, l1: 1, seed: 2, learningRate: 1e-3 }];
+  await withBatch(jobs, settings, 16, async (batch, site) => {
     const start = await Promise.all(PARTS.map((part) => batch.weights[part].read()));
     const references = [0, 1].map((i) => {
       const part = (index: number, size: number): Float64Array => Float64Array.from(start[index]!.subarray(i * size, (i + 1) * size));
@@ -85,7 +97,8 @@ test('forty steps are the forty steps of a float64 run', () => gpu.scope(async (
     const before = referenceLoss(references[0]!.sae, x, 0.3);
     for (let t = 1; t <= 40; t++) {
       const [first, rows] = [(t % 3) * 16, t % 2 ? 16 : 13];
-      batch.train(order, { first, rows }, t, 0.5, false);
+      site.gather({ first, rows }, order);
+      batch.train(rows, t, 0.5, false);
       const examples = Array.from({ length: rows }, (_, r) => x[((first + r) * 7) % n]!);
       references[0]!.step(examples, 0.3, 0.5 * 5e-3, t);
       references[1]!.step(examples, 1, 0.5 * 1e-3, t);
@@ -95,9 +108,7 @@ test('forty steps are the forty steps of a float64 run', () => gpu.scope(async (
       assert.ok(error <= 1e-4, `${part}: ${error}`);
     }
     assert.ok(referenceLoss(references[0]!.sae, x, 0.3) < 0.8 * before);
-  } finally {
-    batch.dispose();
-  }
+  });
 }));
 
 test.run();

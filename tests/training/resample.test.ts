@@ -1,29 +1,43 @@
 import * as assert from 'uvu/assert';
 import { Tensor } from '../../src/tensor/index.ts';
-import { PARTS, SaeBatch } from '../../src/training/batch.ts';
-import { planResampling, resample } from '../../src/training/resample.ts';
+import { SaeBatch } from '../../src/training/batch.ts';
+import { aliveLength, blockMeans, planResampling, resample } from '../../src/training/resample.ts';
 import { sampleProportional } from '../../src/training/order.ts';
 import { checkSettings, type SaeJob } from '../../src/training/settings.ts';
+import { SiteData } from '../../src/training/site-data.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 import { referenceEncode, referenceDecode, type PlainSae } from '../support/sae.ts';
 
 const test = gpuSuite('resampling');
 const gpu = await testGpu();
+const PARTS = ['encoder', 'encoderBias', 'decoder', 'decoderBias'] as const;
 
 test('the plan: dead features, squared losses, the mean length of alive columns', () => {
   const losses = [0, 1, 2, 0, 3];
-  const plan = planResampling([4, 0, 1, 0, 0, 9], losses, [1, 100, 2, 100, 100, 6], { scale: 0.2, seed: 3, epoch: 7 });
+  const plan = planResampling([4, 0, 1, 0, 0, 9], losses, 3, { scale: 0.2, seed: 3, epoch: 7 });
   assert.equal([...plan.dead], [1, 3, 4]);
   assert.ok(Math.abs(plan.length - 0.2 * 3) < 1e-12);
   assert.equal([...plan.examples], [...sampleProportional([0, 1, 4, 0, 9], 3, 3, 7)]);
-  const many = planResampling(new Uint32Array(5000), losses, new Float32Array(5000), { scale: 0.2, seed: 1, epoch: 1 });
+  const many = planResampling(new Uint32Array(5000), losses, 1, { scale: 0.2, seed: 1, epoch: 1 });
   const counts = [0, 0, 0, 0, 0];
   for (const example of many.examples) counts[example]!++;
   [0, 1 / 14, 4 / 14, 0, 9 / 14].forEach((share, i) => assert.ok(Math.abs(counts[i]! / 5000 - share) < 0.025));
-  // Nothing alive to measure: columns of the scale's own length.
-  assert.is(many.length, 0.2);
-  assert.is(planResampling([1, 2], losses, [1, 1], { scale: 0.2, seed: 1, epoch: 1 }).dead.length, 0);
+  assert.is(planResampling([1, 2], losses, 1, { scale: 0.2, seed: 1, epoch: 1 }).dead.length, 0);
+});
+
+test('the length of alive columns, and the released one of dimensions across them', () => {
+  assert.is(aliveLength([4, 0, 1, 0, 0, 9], { lengths: [1, 100, 2, 100, 100, 6] }), 3);
+  // Nothing alive to measure.
+  assert.is(aliveLength([0, 0], { lengths: [5, 6] }), 1);
+  // Three features of two dimensions (and two of padding), the second one dead: dimensions (3, 4) and (0, 12).
+  const encoder = [3, 0, 0, 0, 50, 60, 0, 0, 4, 12, 0, 0];
+  assert.is(aliveLength([1, 0, 2], { encoder, stride: 4, width: 2 }), (5 + 12) / 2);
+});
+
+test('losses of blocks are their means', () => {
+  assert.equal([...blockMeans(Float64Array.of(1, 3, 8, 2, 7), 2)], [2, 2, 5, 5, 7]);
+  assert.equal([...blockMeans(Float64Array.of(1, 3), 1)], [1, 3]);
 });
 
 test('exactly the dead features of each dictionary change, in weights and moments', () => gpu.scope(async () => {
@@ -33,11 +47,15 @@ test('exactly the dead features of each dictionary change, in weights and moment
   const settings = checkSettings({ features: F, epochs: 3, batch: 16, learningRate: 0.02 });
   const tensor = Tensor.from(gpu, data, [n, d]);
   const jobs: SaeJob[] = [{ name: 'vanilla a', data: tensor, l1: 0.4, seed: 5 }, { name: 'vanilla b', data: tensor, l1: 1, seed: 6 }];
-  const batch = await SaeBatch.create(gpu, jobs, settings, 16);
+  const site = await SiteData.create(gpu, jobs, { maxRows: 16, inputs: settings.inputs });
+  const batch = await SaeBatch.create(gpu, site, jobs, settings);
   try {
     const order = Tensor.from(gpu, Uint32Array.from({ length: n }, (_, i) => i), [n]);
-    for (let t = 1; t <= 6; t++) batch.train(order, { first: 4 * t, rows: 15 }, t, 1, false);
-    const snapshot = async (): Promise<Float32Array[]> => Promise.all([batch.weights, batch.first, batch.second].flatMap((stack) => PARTS.map((part) => stack[part].read())));
+    for (let t = 1; t <= 6; t++) {
+      site.gather({ first: 4 * t, rows: 15 }, order);
+      batch.train(15, t, 1, false);
+    }
+    const snapshot = async (): Promise<Float32Array[]> => Promise.all([batch.weights, batch.first, batch.second].flatMap((stack) => PARTS.map((part) => stack[part]!.read())));
     const before = await snapshot();
     const fired = [Uint32Array.of(1, 0, 3, 1, 0, 1, 2, 0), Uint32Array.of(1, 1, 1, 0, 1, 1, 1, 1)];
     const counts = await resample(gpu, batch, settings, fired, 2);
@@ -53,10 +71,10 @@ test('exactly the dead features of each dictionary change, in weights and moment
       const losses = x.map((row) => {
         const codes = referenceEncode(plain, row);
         const back = referenceDecode(plain, codes);
-        return row.reduce((sum, v, k) => sum + (v - back[k]!) ** 2, 0) + job.l1 * codes.reduce((sum, v) => sum + v, 0);
+        return row.reduce((sum, v, k) => sum + (v - back[k]!) ** 2, 0) + job.l1! * codes.reduce((sum, v) => sum + v, 0);
       });
       const lengths = Array.from({ length: F }, (_, f) => Math.hypot(...plain.encoder.subarray(f * width, (f + 1) * width)));
-      const plan = planResampling(fired[i]!, losses, lengths, { scale: 0.2, seed: job.seed, epoch: 2 });
+      const plan = planResampling(fired[i]!, losses, aliveLength(fired[i]!, { lengths }), { scale: 0.2, seed: job.seed, epoch: 2 });
       for (let f = 0; f < F; f++) {
         const s = plan.dead.indexOf(f);
         before.forEach((old, index) => {
@@ -79,6 +97,7 @@ test('exactly the dead features of each dictionary change, in weights and moment
     for (const index of [3, 7, 11]) assert.equal([...after[index]!], [...before[index]!]);
   } finally {
     batch.dispose();
+    site.dispose();
   }
 }));
 

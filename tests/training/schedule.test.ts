@@ -1,8 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { NumberError, ShapeError, UsageError } from '../../src/errors.ts';
+import { LimitError, NumberError, ShapeError, UsageError } from '../../src/errors.ts';
 import { checkLoss, figures } from '../../src/training/log.ts';
+import { RELEASED_TRAINING, releasedTraining, rescaleSparsity, TRAINING_PRESETS, trainingPreset } from '../../src/training/index.ts';
 import { epochOrder, sampleProportional } from '../../src/training/order.ts';
+import { groupJobs, runBytes } from '../../src/training/plan.ts';
 import { batchOf, learningRateFactor, scheduleOf } from '../../src/training/schedule.ts';
 import { checkJobs, checkSettings, trainDefaults, type SaeJob } from '../../src/training/settings.ts';
 
@@ -34,6 +36,22 @@ test('the learning rate decays on a straight line, not by compounding', () => {
   for (let step = 751; step < 999; step++) assert.ok(Math.abs(at(step) - at(step + 1) - 1 / 250) < 1e-12);
 });
 
+test('as released, the decay compounds once an epoch', () => {
+  // The figures of evaluation.md §7.3: 36 % of the rate at epoch 1530 of 2000, 6 % at 1550, 1.9 % at 1560, below 1e-4 at 1600.
+  const settings = checkSettings({ epochs: 2000, batch: 10, resampleAt: [], ...releasedTraining(['lr-decay']) });
+  const schedule = scheduleOf(settings, 40);
+  const at = (epoch: number, within = 0): number => learningRateFactor(4 * epoch + within, schedule, settings);
+  assert.is(at(1499, 3), 1);
+  assert.is(at(1500), 499 / 500);
+  const near = (value: number, expected: number, within: number): void => assert.ok(Math.abs(value - expected) < within, `${value}, not ${expected}`);
+  near(at(1530), 0.36, 0.005);
+  near(at(1550), 0.06, 0.005);
+  near(at(1560), 0.019, 0.0005);
+  assert.ok(at(1600) < 1e-4 && at(1600) > 0);
+  assert.is(at(1530, 3), at(1530));
+  assert.is(at(1999), 0);
+});
+
 test('after each resampling the learning rate warms up, on top of the decay', () => {
   const settings = checkSettings({ epochs: 100, batch: 10, decayFrom: 0.5, resampleAt: [0.25, 0.6], warmupSteps: 100 });
   const schedule = scheduleOf(settings, 100);
@@ -44,6 +62,9 @@ test('after each resampling the learning rate warms up, on top of the decay', ()
   assert.ok(Math.abs(at(300) - 0.55) < 1e-12);
   assert.is(at(350), 1);
   assert.ok(Math.abs(at(600) - 0.1 * 0.8) < 1e-12);
+  // The same warm-up told in epochs of ten steps.
+  const epochs = { ...settings, warmupSteps: 0, warmupEpochs: 10 };
+  for (const step of [249, 250, 300, 350, 600]) assert.is(learningRateFactor(step, schedule, epochs), at(step));
 });
 
 test('resampling never falls on the start or the end of a run, nor twice on an epoch', () => {
@@ -51,6 +72,7 @@ test('resampling never falls on the start or the end of a run, nor twice on an e
   assert.equal(schedule(1, [0.25, 0.5]), []);
   assert.equal(schedule(2, [0.25, 0.5]), [1]);
   assert.equal(schedule(2000, [0.5, 0.25]), [500, 1000]);
+  assert.equal(scheduleOf(checkSettings({ epochs: 2000, resampleAt: [0.3], resampleEvery: 500 }), 100).resampleAfter, [500, 600, 1000, 1500]);
 });
 
 test('the order of an epoch is a permutation, fixed by seed and epoch', () => {
@@ -76,8 +98,19 @@ test('sampling follows the weights', () => {
 });
 
 test('figures', () => {
-  const found = figures([50, 30, 40, 200], 10, 0.5);
-  assert.equal(found, { loss: 6.5, mse: 5, l1_loss: 1.5, l0: 4, explained_variance: 0.75 });
+  const sums = { errors: 50, codes: 30, active: 40, spread: 200, secondErrors: 20, secondCodes: 60, secondActive: 10 };
+  const settings = { auxiliaryCoefficient: 0.25 };
+  const same = { mse: 5, l0: 4, explained_variance: 0.75, l1_loss: 0, l0_loss: 0, auxiliary_reconstruction_loss: 0 };
+  for (const variant of [undefined, 'vanilla', 'frozen'] as const) {
+    assert.equal(figures(sums, 10, { ...(variant ? { variant } : {}), l1: 0.5 }, settings), { ...same, loss: 6.5, l1_loss: 1.5 });
+  }
+  assert.equal(figures(sums, 10, { variant: 'gated', l1: 0.5 }, settings), { ...same, loss: 10, l1_loss: 3, auxiliary_reconstruction_loss: 2 });
+  assert.equal(figures(sums, 10, { variant: 'jumprelu', l1: 0.5 }, settings), { ...same, loss: 7, l0_loss: 2 });
+  for (const variant of ['topk', 'batchtopk'] as const) {
+    assert.equal(figures(sums, 10, { variant, k: 3 }, settings), { ...same, loss: 5.5, auxiliary_reconstruction_loss: 0.5 });
+    // Nothing was dead: what is left of the error is nobody's task.
+    assert.equal(figures({ ...sums, secondActive: 0 }, 10, { variant, k: 3 }, settings), { ...same, loss: 5 });
+  }
 });
 
 test('a loss that is no number names the dictionary and the step', () => {
@@ -97,22 +130,93 @@ test('settings out of range are refused by name', () => {
 
 test('jobs are checked against each other', () => {
   const data = (shape: number[]): SaeJob['data'] => ({ shape, size: shape.reduce((p, n) => p * n, 1) }) as unknown as SaeJob['data'];
+  const check = (jobs: SaeJob[]): number => checkJobs(jobs, { features: 16 });
   const job = { name: 'a', data: data([5, 4]), l1: 1, seed: 1 };
-  assert.is(checkJobs([job, { ...job, name: 'b', data: data([5, 8]) }]), 5);
-  assert.throws(() => checkJobs([]), (e: unknown) => e instanceof UsageError);
-  assert.throws(() => checkJobs([job, job]), (e: unknown) => e instanceof UsageError && /called a/.test(e.message));
-  assert.throws(() => checkJobs([job, { ...job, name: 'b', data: data([6, 4]) }]), (e: unknown) => e instanceof ShapeError);
-  assert.throws(() => checkJobs([{ ...job, l1: -1 }]), (e: unknown) => e instanceof UsageError);
-  assert.throws(() => checkJobs([{ ...job, l1: NaN }]), (e: unknown) => e instanceof UsageError);
+  assert.is(check([job, { ...job, name: 'b', data: data([5, 8]) }]), 5);
+  assert.throws(() => check([]), (e: unknown) => e instanceof UsageError);
+  assert.throws(() => check([job, job]), (e: unknown) => e instanceof UsageError && /called a/.test(e.message));
+  assert.throws(() => check([job, { ...job, name: 'b', data: data([6, 4]) }]), (e: unknown) => e instanceof ShapeError);
+  assert.throws(() => check([{ ...job, l1: -1 }]), (e: unknown) => e instanceof UsageError);
+  assert.throws(() => check([{ ...job, l1: NaN }]), (e: unknown) => e instanceof UsageError);
+  const { l1, ...none } = job;
+  assert.throws(() => check([none]), (e: unknown) => e instanceof UsageError && /l1 is undefined/.test(e.message));
+  assert.is(check([{ ...none, variant: 'topk', k: l1 }]), 5);
+  for (const k of [0, 1.5, 17, undefined]) {
+    assert.throws(() => check([{ ...none, variant: 'batchtopk', ...(k === undefined ? {} : { k }) }]), (e: unknown) => e instanceof UsageError && /k is .* from 1 to the 16/.test(e.message));
+  }
+  assert.throws(() => check([{ ...job, variant: 'gate' as 'gated' }]), (e: unknown) => e instanceof UsageError && /"gate" is no variant; there are vanilla, gated/.test(e.message));
 });
-
-
 
 test('the path of a step is settled with the settings', () => {
   assert.is(checkSettings({ features: 256 }).path, 'dense');
   assert.is(checkSettings({ features: 24576 }).path, 'sparse');
   assert.is(checkSettings({ features: 24576, path: 'dense' }).path, 'dense');
   assert.throws(() => checkSettings({ path: 'short' as 'dense' }), (e: unknown) => e instanceof UsageError && /path is short/.test(e.message));
+});
+
+/** A tensor as far as plans look at it. */
+function shaped(...shape: [number, number]): SaeJob['data'] {
+  return { shape, size: shape[0] * shape[1] } as unknown as SaeJob['data'];
+}
+
+test('jobs are put together by width, data and variant, as many as fit', () => {
+  const [a, b, c] = [shaped(100, 8), shaped(100, 8), shaped(100, 6)];
+  const job = (data: SaeJob['data'], variant: 'vanilla' | 'topk' | 'frozen'): SaeJob => ({ name: '', data, variant, l1: 1, k: 2, seed: 0 });
+  const jobs = [job(a, 'vanilla'), job(a, 'topk'), job(b, 'vanilla'), job(c, 'vanilla'), job(b, 'frozen'), job(a, 'topk')];
+  assert.equal(groupJobs({ bindingBytes: 1e6 }, jobs, 16, 10), [
+    { jobs: [0, 1, 2, 4, 5], batches: [[0, 2], [1, 5], [4]] }, { jobs: [3], batches: [[3]] },
+  ]);
+  // 3,200 bytes a pool, 704 the most that one dictionary's codes take: two of them together, one pool.
+  assert.equal(groupJobs({ bindingBytes: 4000 }, jobs, 16, 10), [
+    { jobs: [0, 1, 5], batches: [[0], [1, 5]] }, { jobs: [2, 4], batches: [[2], [4]] }, { jobs: [3], batches: [[3]] },
+  ]);
+  assert.throws(() => groupJobs({ bindingBytes: 3000 }, jobs, 16, 10), (e: unknown) => e instanceof LimitError && /needs 3200 bytes/.test(e.message));
+});
+
+test('the bytes of a run grow with its dictionaries and its sites', () => {
+  const job = (data: SaeJob['data']): SaeJob => ({ name: '', data, l1: 1, seed: 0 });
+  const [a, b] = [shaped(1000, 32), shaped(1000, 32)];
+  const bytes = (...data: SaeJob['data'][]): number => runBytes(data.map(job), { features: 256 }, 128);
+  const state = 16 * (2 * 256 * 32 + 4 * 256 + 32);
+  assert.ok(bytes(a) >= 4 * 32000 + state);
+  assert.ok(bytes(a, a) - bytes(a) >= state && bytes(a, a) - bytes(a) < 4 * 32000 + state + 16 * 128 * 288);
+  assert.is(bytes(a, b) - bytes(a, a), 4 * 32000);
+});
+
+test('what the released code does otherwise has a name each', () => {
+  for (const [name, description] of Object.entries(RELEASED_TRAINING)) {
+    const changed = releasedTraining([name]);
+    assert.ok(description.length > 20 && Object.keys(changed).length > 0);
+    for (const [key, value] of Object.entries(checkSettings(changed))) {
+      const isDefault = key === 'path' || JSON.stringify(value) === JSON.stringify(trainDefaults[key as keyof typeof trainDefaults]);
+      assert.is(isDefault, !(key in changed), `${name}: ${key}`);
+    }
+  }
+  assert.equal(releasedTraining([]), {});
+  assert.equal(releasedTraining(['lr-decay', 'topk-decoder']), { decay: 'compounding', topkDecoder: 'free' });
+  assert.throws(() => releasedTraining(['lr-decy']), (e: unknown) => e instanceof UsageError && /"lr-decy".*lr-decay/.test(e.message));
+});
+
+test('presets are settings that a run can have', () => {
+  for (const name of TRAINING_PRESETS) {
+    const { settings, expansion, variants, examples, snapshotEpochs } = trainingPreset(name);
+    const checked = checkSettings(settings);
+    assert.is(checked.features, 64 * expansion);
+    assert.is(snapshotEpochs.length, 14);
+    assert.is(snapshotEpochs.at(-1), checked.epochs);
+    for (const { variant, values } of variants) {
+      checkJobs(values.map((value) => ({ name: `${variant} ${value}`, variant, data: shaped(examples, 64), l1: value, k: value, seed: 0 })), checked);
+    }
+  }
+  const workshop = checkSettings(trainingPreset('workshop').settings);
+  assert.is(scheduleOf(workshop, 20000).steps, 80000);
+  assert.equal(scheduleOf(workshop, 20000).resampleAfter, [500, 1000]);
+  assert.equal(scheduleOf(checkSettings(trainingPreset('arxiv').settings), 20000).resampleAfter, [500, 1000, 1500]);
+  // The two conventions of §7.1 on a width of 64.
+  assert.is(rescaleSparsity(2.5, 'root-width', 'unit', 64), 0.3125);
+  assert.is(rescaleSparsity(0.01, 'unit', 'root-width', 64), 0.08);
+  assert.is(rescaleSparsity(3, 'unit', 'unit', 64), 3);
+  assert.throws(() => trainingPreset('neurips'), (e: unknown) => e instanceof UsageError && /workshop, arxiv, iclr/.test(e.message));
 });
 
 test.run();

@@ -89,7 +89,7 @@ test('both paths find the same dictionary but for rounding, and each goes on fro
 test('a run finds sparse codes that explain the data', () => gpu.scope(async () => {
   const [job] = jobs();
   const logs: LogRecord[] = [];
-  const result = await run([{ ...job!, l1: 0.05 }], { epochs: 300, onLog: ([record]) => logs.push(record!) });
+  const result = await run([{ ...job!, l1: 0.05 }], { epochs: 300, onLog: ([record]) => { logs.push(record!); } });
   const [final] = result.final;
   for (const sae of result.saes) {
     const norms = await gpu.scope(async () => {
@@ -113,12 +113,12 @@ for (const stopAt of [1, 7, 18]) {
   test(`stopped after step ${stopAt} and resumed, a run ends with the same bytes`, () => gpu.scope(async () => {
     const list = jobs();
     const whole: LogRecord[][] = [];
-    const expected = await bytesOf(await run(list, { onLog: (records) => whole.push(records) }));
+    const expected = await bytesOf(await run(list, { onLog: (records) => { whole.push(records); } }));
     let saved: Uint8Array | null = null;
     await bytesOf(await run(list, { checkpointEvery: stopAt, onCheckpoint: (bytes) => { saved ??= bytes; } }));
     assert.is((await readCheckpoint(saved!)).step, stopAt);
     const rest: LogRecord[][] = [];
-    assert.equal(await bytesOf(await run(list, { resume: saved!, onLog: (records) => rest.push(records) })), expected);
+    assert.equal(await bytesOf(await run(list, { resume: saved!, onLog: (records) => { rest.push(records); } })), expected);
     // The epoch that the stop cut in two is logged as if it had not been.
     assert.equal(rest, whole.slice(whole.length - rest.length));
   }));
