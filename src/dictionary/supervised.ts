@@ -130,6 +130,24 @@ export class SupervisedCodes implements Dictionary {
     });
   }
 
+  /**
+   * The same codes under another way of editing, for tests that take dictionaries: named after it, such as `supervised by zero-ablate`. It
+   * reads this dictionary's tensors and frees nothing.
+   */
+  editedBy(method: CodeEdit, { coupledPosEdit = false }: Pick<EditOptions, 'coupledPosEdit'> = {}): Dictionary & Pick<SupervisedCodes, 'canEdit'> {
+    return {
+      name: `${this.name} by ${method}${coupledPosEdit ? ' of the last term' : ''}`,
+      dIn: this.dIn,
+      features: this.features,
+      encode: (examples) => this.encode(examples),
+      decode: (codes) => this.decode(codes),
+      contributions: (codes) => this.contributions(codes),
+      edit: (source, target, options) => this.edit(source, target, { ...options, method, coupledPosEdit }),
+      canEdit: (attributes) => this.canEdit(attributes),
+      dispose: () => {},
+    };
+  }
+
   dispose(): void {
     this.vectors.dispose();
     this.mean.dispose();

@@ -4,7 +4,7 @@
  * attribute read the new value, and leaves the others reading what they read before.
  */
 import { z } from 'zod';
-import { SupervisedCodes, type Dictionary, type Examples } from '../dictionary/index.ts';
+import type { Dictionary, Examples, SupervisedCodes } from '../dictionary/index.ts';
 import { trainProbe, type Probe, type ProbeOptions } from './probe.ts';
 
 const share = z.number().min(0).max(1);
@@ -44,7 +44,8 @@ export interface ProbedSite {
   clean: Examples;
   /** For each set of attributes the counterfactuals of the same prompts. */
   counterfactuals: readonly { edit: readonly string[]; target: Examples }[];
-  dictionaries: readonly { name: string; dictionary: Pick<Dictionary, 'edit'> }[];
+  /** Those that say they cannot edit an attribute are left out there. */
+  dictionaries: readonly { name: string; dictionary: Pick<Dictionary, 'edit'> & Partial<Pick<SupervisedCodes, 'canEdit'>> }[];
 }
 
 export interface ProbingOptions extends ProbeOptions {
@@ -90,7 +91,7 @@ async function readEdits({ site, clean, counterfactuals, dictionaries }: ProbedS
   for (const { edit, target } of counterfactuals) {
     const there = await readings(probes, target.activations);
     for (const { name, dictionary } of dictionaries) {
-      if (dictionary instanceof SupervisedCodes && !dictionary.canEdit(edit)) continue;
+      if (dictionary.canEdit && !dictionary.canEdit(edit)) continue;
       for (const k of name.startsWith('supervised') ? [2 * edit.length] : ks) {
         signal?.throwIfAborted();
         const after = await gpu.scope(async () => readings(probes, dictionary.edit(clean, target, { attributes: edit, k }).activations));

@@ -171,4 +171,26 @@ test('no attributes, no change; attributes that no term has are refused and can 
   source.activations.dispose();
 });
 
+test('codes under another way of editing are a dictionary of its own name', async () => {
+  const { source, other } = await setting();
+  const { gpu } = source.activations;
+  const codes = SupervisedCodes.fit(source, { spaces: SPACES, parametrization: ioiParametrization('coupled') });
+  const target = { ...source, attributes: counterfactual(source.attributes, other, ['Pos']) };
+  const [ablating, released] = [codes.editedBy('zero-ablate'), codes.editedBy('arithmetic', { coupledPosEdit: true })];
+  assert.equal([ablating.name, released.name], ['supervised mean coupled by zero-ablate', 'supervised mean coupled by arithmetic of the last term']);
+  assert.not.ok(ablating.canEdit(['name1']));
+  await gpu.scope(async () => {
+    const options = { attributes: ['Pos'], k: 2 };
+    const [a, b, c, d] = [ablating.edit(source, target, options), codes.edit(source, target, { ...options, method: 'zero-ablate' }), released.edit(source, target, options), codes.edit(source, target, { ...options, coupledPosEdit: true })];
+    assert.equal([...(await a.activations.read())], [...(await b.activations.read())]);
+    assert.equal([...(await c.activations.read())], [...(await d.activations.read())]);
+    assert.not.equal([...(await a.activations.read())], [...(await c.activations.read())]);
+    assert.equal([...(await ablating.decode(ablating.encode(source)).read())], [...(await codes.decode(codes.encode(source)).read())]);
+  });
+  ablating.dispose();
+  assert.not.ok(codes.vectors.disposed);
+  codes.dispose();
+  source.activations.dispose();
+});
+
 test.run();
