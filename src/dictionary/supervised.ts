@@ -102,6 +102,11 @@ export class SupervisedCodes implements Dictionary {
     return attributes.every((attribute) => this.terms.some((term) => this.changed(term, [attribute]).length > 0));
   }
 
+  /** Features that an edit takes out and puts in: 2 for an attribute in one term, 4 for Pos in coupled codes. Compare with an SAE's k. */
+  changes(attributes: readonly string[], { method, coupledPosEdit = false }: Pick<EditOptions, 'method' | 'coupledPosEdit'> = {}): number {
+    return this.swaps(attributes, coupledPosEdit).length * (method === 'subtract' ? 1 : 2);
+  }
+
   /**
    * Swaps old features for new ones (arXiv 2405.08366, section 3 and A.9.3) on the actual activations, so that the reconstruction's error
    * stays. With c the old vector at unit length and m = ā·c:
@@ -134,7 +139,7 @@ export class SupervisedCodes implements Dictionary {
    * The same codes under another way of editing, for tests that take dictionaries: named after it, such as `supervised by zero-ablate`. It
    * reads this dictionary's tensors and frees nothing.
    */
-  editedBy(method: CodeEdit, { coupledPosEdit = false }: Pick<EditOptions, 'coupledPosEdit'> = {}): Dictionary & Pick<SupervisedCodes, 'canEdit'> {
+  editedBy(method: CodeEdit, { coupledPosEdit = false }: Pick<EditOptions, 'coupledPosEdit'> = {}): Dictionary & Pick<SupervisedCodes, 'canEdit' | 'changes'> {
     return {
       name: `${this.name} by ${method}${coupledPosEdit ? ' of the last term' : ''}`,
       dIn: this.dIn,
@@ -144,6 +149,7 @@ export class SupervisedCodes implements Dictionary {
       contributions: (codes) => this.contributions(codes),
       edit: (source, target, options) => this.edit(source, target, { ...options, method, coupledPosEdit }),
       canEdit: (attributes) => this.canEdit(attributes),
+      changes: (attributes) => this.changes(attributes, { method, coupledPosEdit }),
       dispose: () => {},
     };
   }

@@ -14,4 +14,4 @@ export { Probe, trainProbe, type ProbeOptions } from './probe.ts';
 export { probeRow, probingRow, probingTest, type ProbedSite, type ProbeRow, type ProbingOptions, type ProbingRow } from './probing.ts';
 export { compareGeometry, geometryRow, type GeometryRow } from './geometry.ts';
 export { compareCoupling, compareReconstructions, couplingRow, explainedRow, type CouplingRow, type ExplainedRow } from './parametrizations.ts';
-export { fitSupervisedCodes, parametrizationAt, type SupervisedPlan } from './supervised.ts';
+export { fitSupervisedCodes, groupOfValues, parametrizationAt, syntheticDictionaries, type SupervisedPlan } from './supervised.ts';

@@ -44,8 +44,8 @@ export interface ProbedSite {
   clean: Examples;
   /** For each set of attributes the counterfactuals of the same prompts. */
   counterfactuals: readonly { edit: readonly string[]; target: Examples }[];
-  /** Those that say they cannot edit an attribute are left out there. */
-  dictionaries: readonly { name: string; dictionary: Pick<Dictionary, 'edit'> & Partial<Pick<SupervisedCodes, 'canEdit'>> }[];
+  /** Those that say they cannot edit an attribute are left out there; those that say how many features an edit changes are not tried with other numbers. */
+  dictionaries: readonly { name: string; dictionary: Pick<Dictionary, 'edit'> & Partial<Pick<SupervisedCodes, 'canEdit' | 'changes'>> }[];
 }
 
 export interface ProbingOptions extends ProbeOptions {
@@ -92,7 +92,7 @@ async function readEdits({ site, clean, counterfactuals, dictionaries }: ProbedS
     const there = await readings(probes, target.activations);
     for (const { name, dictionary } of dictionaries) {
       if (dictionary.canEdit && !dictionary.canEdit(edit)) continue;
-      for (const k of name.startsWith('supervised') ? [2 * edit.length] : ks) {
+      for (const k of dictionary.changes ? [dictionary.changes(edit)] : ks) {
         signal?.throwIfAborted();
         const after = await gpu.scope(async () => readings(probes, dictionary.edit(clean, target, { attributes: edit, k }).activations));
         for (const [probed, predicted] of after) {

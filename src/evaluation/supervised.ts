@@ -1,6 +1,6 @@
 /** Supervised dictionaries of many sites at once, by any method and parametrization: what figure 15 of arXiv 2405.08366 compares. */
-import { columnIds, columnSpaces, independent, ioiParametrization, SupervisedCodes, type AdamCodesOptions, type CodeMethod, type Parametrization } from '../dictionary/index.ts';
-import { ShapeError } from '../errors.ts';
+import { columnIds, columnSpaces, independent, ioiParametrization, randomSets, SupervisedCodes, SyntheticDictionary, type AdamCodesOptions, type CodeMethod, type Parametrization } from '../dictionary/index.ts';
+import { ShapeError, UsageError } from '../errors.ts';
 import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 
@@ -42,4 +42,43 @@ export function fitSupervisedCodes(training: Prompts, sites: readonly SiteAddres
     group.sites.forEach((name, at) => made.set(name, codes[at]!));
   }
   return new Map(sites.map((site) => [formatSite(site), made.get(formatSite(site))!]));
+}
+
+/** Sets that each value belongs to (of few values at most half as many), and sets per value, of the dictionary of overlapping sets. */
+const OVERLAP = { each: 4, setsPerValue: 1.5 };
+
+/**
+ * The three dictionaries with known answers from independent codes (synthetic.ts): `groups` names for each column the one that groups its values,
+ * IO by io_gender; the same columns are divided among overlapping sets; combinations are those of all `prompts`, among which should be the ones
+ * that tests edit and their counterfactuals. Kinds that `groups` gives no columns for are left out.
+ */
+export async function syntheticDictionaries(codes: SupervisedCodes, prompts: readonly Prompts[], groups: Readonly<Record<string, string>>, seed: number): Promise<SyntheticDictionary[]> {
+  const columns = Object.entries(groups);
+  const overfitted = await SyntheticDictionary.overfitted(codes, prompts.map(columnIds));
+  if (columns.length === 0) return [overfitted];
+  const grouped = Object.fromEntries(columns.map(([column, group]) => [column, groupOfValues(prompts, column, group)]));
+  const sets = Object.fromEntries(columns.map(([column], at) => {
+    const { length } = grouped[column]!;
+    const count = Math.ceil(OVERLAP.setsPerValue * length);
+    return [column, randomSets(length, count, Math.max(1, Math.min(OVERLAP.each, Math.floor(length / 2))), seed + at)];
+  }));
+  return [await SyntheticDictionary.groupAndValue(codes, grouped), await SyntheticDictionary.overlapping(codes, sets), overfitted];
+}
+
+/** For each value of a column the value of another that goes with it in the prompts; 0 for values that do not occur. Throws UsageError where two go with one. */
+export function groupOfValues(prompts: readonly Prompts[], column: string, group: string): Uint32Array {
+  const found = new Map<number, number>();
+  let values = 0;
+  for (const table of prompts) {
+    const columns = { ...table.properties, ...table.attributes };
+    const [own, other] = [columns[column], columns[group]];
+    if (!own || !other) throw new UsageError(`the prompts have no column ${own ? group : column}; they have ${Object.keys(columns).join(', ')}`);
+    values = own.values.length;
+    own.ids.forEach((value, prompt) => {
+      const id = other.ids[prompt]!;
+      if ((found.get(value) ?? id) !== id) throw new UsageError(`${column} ${own.values[value]} goes with more than one value of ${group}`);
+      found.set(value, id);
+    });
+  }
+  return Uint32Array.from({ length: values }, (_, value) => found.get(value) ?? 0);
 }

@@ -179,6 +179,7 @@ test('codes under another way of editing are a dictionary of its own name', asyn
   const [ablating, released] = [codes.editedBy('zero-ablate'), codes.editedBy('arithmetic', { coupledPosEdit: true })];
   assert.equal([ablating.name, released.name], ['supervised mean coupled by zero-ablate', 'supervised mean coupled by arithmetic of the last term']);
   assert.not.ok(ablating.canEdit(['name1']));
+  assert.equal([codes.changes(['IO']), ablating.changes(['Pos']), released.changes(['Pos']), codes.editedBy('subtract').changes(['IO', 'S'])], [2, 4, 2, 2]);
   await gpu.scope(async () => {
     const options = { attributes: ['Pos'], k: 2 };
     const [a, b, c, d] = [ablating.edit(source, target, options), codes.edit(source, target, { ...options, method: 'zero-ablate' }), released.edit(source, target, options), codes.edit(source, target, { ...options, coupledPosEdit: true })];

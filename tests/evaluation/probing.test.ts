@@ -137,6 +137,25 @@ test('values that do not occur are never named, a constant column does no harm, 
   activations.dispose();
 });
 
+test('where the conditional means of an attribute are equal, its codes are zero and no probe does better than a constant', async () => {
+  // Every noise vector occurs once with each value and once with each sign of B's direction; only the spread differs between values.
+  const gpu = await testGpu();
+  const [half, width] = [40, 5];
+  const noise = random([half, width], 31);
+  const n = half * 4;
+  const A = Uint32Array.from({ length: n }, (_, row) => row % 2);
+  const x = Float32Array.from({ length: n * width }, (_, i) => {
+    const row = Math.floor(i / width);
+    return 0.6 + (1 + A[row]!) * (row % 4 < 2 ? 1 : -1) * noise[Math.floor(row / 4) * width + (i % width)]!;
+  });
+  const activations = Tensor.from(gpu, x, [n, width]);
+  const codes = SupervisedCodes.fit({ activations, attributes: { A } }, { spaces: [{ name: 'A', values: 2 }] });
+  const probe = await trainProbe(activations, A, { tolerance: 1e-7 });
+  assert.ok((await codes.vectors.read()).every((value) => Math.abs(value) < 1e-6));
+  assert.ok((await gpu.scope(async () => probe.logits(activations).read())).every((value) => Math.abs(value) < 1e-5));
+  for (const item of [codes, probe, activations]) item.dispose();
+});
+
 test('after a supervised edit the probe of that attribute reads the new value, the others the old', async () => {
   const gpu = await testGpu();
   const [n, width] = [160, 12];

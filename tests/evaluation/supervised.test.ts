@@ -1,12 +1,12 @@
 import * as assert from 'uvu/assert';
 import { columnIds, columnSpaces, ioiParametrization } from '../../src/dictionary/parametrization.ts';
 import { SupervisedCodes } from '../../src/dictionary/supervised.ts';
-import { fitSupervisedCodes, parametrizationAt } from '../../src/evaluation/supervised.ts';
+import { fitSupervisedCodes, groupOfValues, parametrizationAt, syntheticDictionaries } from '../../src/evaluation/supervised.ts';
 import { promptTable } from '../../src/task/index.ts';
 import { parseSite } from '../../src/task/sites.ts';
 import { Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
-import { random } from '../support/numbers.ts';
+import { random, relativeError } from '../support/numbers.ts';
 
 const test = gpuSuite('supervised dictionaries of many sites');
 
@@ -20,7 +20,7 @@ const PROMPTS = (() => {
     texts: new Array<string>(N).fill(''), tokens: new Array<number[]>(N).fill([0]), details: new Array<null>(N).fill(null), positions: {}, correct: io, incorrect: s,
     attributes: { IO: { values: names, ids: io }, S: { values: names, ids: s }, Pos: { values: ['ABB', 'BAB'], ids: pos } },
     properties: {
-      name1: { values: names, ids: io.map((name, row) => (pos[row] ? s[row]! : name)) }, name2: { values: names, ids: s.map((name, row) => (pos[row] ? io[row]! : name)) }, name3: { values: names, ids: s },
+      name1: { values: names, ids: io.map((name, row) => (pos[row] ? s[row]! : name)) }, name2: { values: names, ids: s.map((name, row) => (pos[row] ? io[row]! : name)) }, name3: { values: names, ids: s }, io_gender: { values: ['M', 'F'], ids: io.map((name) => name % 2) },
     },
   });
 })();
@@ -51,6 +51,25 @@ test('a plan may bring a parametrization of its own', () => {
   const own = { name: 'mine', terms: [['IO', 'S']] };
   assert.is(parametrizationAt(own, PROMPTS, 'end'), own);
   assert.equal(parametrizationAt('independent', PROMPTS, 'io').terms, [['IO'], ['S'], ['Pos']]);
+});
+
+test('dictionaries with known answers, named and grouped by what the prompts say', async () => {
+  const gpu = await testGpu();
+  const activations = Tensor.from(gpu, random([N, 4], 9), [N, 4]);
+  const codes = SupervisedCodes.fit({ activations, attributes: columnIds(PROMPTS) }, { spaces: columnSpaces(PROMPTS).slice(0, 3) });
+  const made = await syntheticDictionaries(codes, [PROMPTS.slice(0, 30), PROMPTS.slice(30)], { IO: 'io_gender' }, 3);
+  const combinations = new Set(Array.from({ length: N }, (_, row) => ['IO', 'S', 'Pos'].map((name) => PROMPTS.attributes[name]!.ids[row]).join()));
+  assert.equal(made.map(({ name, features }) => [name, features]), [['synthetic group+value', 2 + 5 + 5 + 2], ['synthetic overlapping', 8 + 5 + 2], ['synthetic over-fitted', combinations.size]]);
+  const examples = { activations, attributes: columnIds(PROMPTS) };
+  const reconstruct = (dictionary: { decode(codes: Tensor): Tensor; encode(given: typeof examples): Tensor }) => gpu.scope(async () => dictionary.decode(dictionary.encode(examples)).read());
+  const expected = await reconstruct(codes);
+  for (const dictionary of made) assert.ok(relativeError(await reconstruct(dictionary), expected) < 1e-5, dictionary.name);
+  const [only] = await syntheticDictionaries(codes, [PROMPTS], {}, 3);
+  assert.is(only!.name, 'synthetic over-fitted');
+  assert.equal([...groupOfValues([PROMPTS], 'IO', 'io_gender')], [0, 1, 0, 1, 0]);
+  assert.throws(() => groupOfValues([PROMPTS], 'S', 'IO'), /S name \d goes with more than one value of IO/);
+  assert.throws(() => groupOfValues([PROMPTS], 'IO', 'gender'), /the prompts have no column gender; they have name1/);
+  for (const item of [...made, only!, codes, activations]) item.dispose();
 });
 
 test.run();
