@@ -19,8 +19,8 @@ const EXACT: u32 = 1u;
 const SHARED: u32 = 2u;
 
 struct Search { low: u32, end: u32, above: u32, origin: u32, step: u32, state: u32, }
-var<workgroup> search: Search;
 var<workgroup> counts: array<atomic<u32>, 16>;
+var<workgroup> totals: array<u32, 16>;
 var<workgroup> parts: array<u32, WORKGROUP>;
 
 fn key(v: f32) -> u32 {
@@ -33,16 +33,24 @@ fn place(at: Search, i: u32) -> u32 {
   return select(at.origin + min(at.step * i, at.end - at.origin), at.low, i == 0u);
 }
 
-// The range after a round, from its counts.
-fn narrowed(before: Search, wanted: u32) -> Search {
+// The last of the 16 places that is not above v, which is at least the lowest.
+fn between(at: Search, v: u32) -> u32 {
+  if (v >= at.end) { return 15u; }
+  return select(min((v - at.origin) / at.step, 15u), 0u, v < at.origin);
+}
+
+// The range after a round, from how many values lie between one place and the next.
+fn narrowed(before: Search, wanted: u32, between: array<u32, 16>) -> Search {
   var next = before;
-  if (atomicLoad(&counts[0]) <= wanted) { // in the first round only: nothing has to go
+  var found = between;
+  for (var i = 15u; i > 0u; i--) { found[i - 1u] += found[i]; }
+  if (found[0] <= wanted) { // in the first round only: nothing has to go
     next.state = EXACT;
     return next;
   }
   var held = 0u;
   for (var i = 0u; i < 16u; i++) {
-    let count = atomicLoad(&counts[i]);
+    let count = found[i];
     if (count >= wanted) {
       next.low = place(before, i);
       held = count;
@@ -66,48 +74,39 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let wanted = u32(k[params.first + line / params.rows]);
   let begin = line * params.features;
   let stop = begin + params.features;
-  if (lane == 0u) {
-    search = Search(select(1u, 0u, SIGNED), ALL, 0u, select(117u << 23u, (117u << 23u) | 0x80000000u, SIGNED), 1u << 23u, SEARCHING);
-  }
-  var now = workgroupUniformLoad(&search);
+  var now = Search(select(1u, 0u, SIGNED), ALL, 0u, select(117u << 23u, (117u << 23u) | 0x80000000u, SIGNED), 1u << 23u, SEARCHING);
   while (now.state == SEARCHING) {
-    var places: array<u32, 16>;
-    var mine: array<u32, 16>;
-    for (var i = 0u; i < 16u; i++) { places[i] = place(now, i); }
-    for (var at = begin + lane; at < stop; at += WORKGROUP) {
-      let v = key(values[at]);
-      for (var i = 0u; i < 16u; i++) { mine[i] += select(0u, 1u, v >= places[i]); }
-    }
     if (lane < 16u) { atomicStore(&counts[lane], 0u); }
     workgroupBarrier();
-    for (var i = 0u; i < 16u; i++) { if (mine[i] > 0u) { atomicAdd(&counts[i], mine[i]); } }
+    for (var at = begin + lane; at < stop; at += WORKGROUP) {
+      let v = key(values[at]);
+      if (v >= now.low) { atomicAdd(&counts[between(now, v)], 1u); }
+    }
     workgroupBarrier();
-    if (lane == 0u) { search = narrowed(now, wanted); }
-    now = workgroupUniformLoad(&search);
+    if (lane < 16u) { totals[lane] = atomicLoad(&counts[lane]); }
+    now = narrowed(now, wanted, workgroupUniformLoad(&totals));
   }
-  if (now.state == EXACT) {
-    for (var at = begin + lane; at < stop; at += WORKGROUP) { if (key(values[at]) < now.low) { values[at] = 0.0; } }
-    return;
-  }
-  // Several values equal the K-th: each thread takes a stretch of the row, and leaves to those before it what they keep.
+  // Where several values equal the K-th, each thread takes a stretch of the row, and leaves to those before it what they keep.
+  let tied = now.state == SHARED;
   let stretch = (params.features + WORKGROUP - 1u) / WORKGROUP;
-  let from = min(begin + lane * stretch, stop);
-  let to = min(from + stretch, stop);
+  let head = min(begin + lane * stretch, stop);
+  let tail = min(head + stretch, stop);
   var equal = 0u;
-  for (var at = from; at < to; at++) { equal += select(0u, 1u, key(values[at]) == now.low); }
+  if (tied) { for (var at = head; at < tail; at++) { equal += select(0u, 1u, key(values[at]) == now.low); } }
   parts[lane] = equal;
   workgroupBarrier();
-  var before = 0u;
-  for (var other = 0u; other < lane; other++) { before += parts[other]; }
-  let free = wanted - now.above;
-  var left = free - min(free, before);
-  for (var at = from; at < to; at++) {
+  var left = ALL;
+  if (tied) {
+    var before = 0u;
+    for (var other = 0u; other < lane; other++) { before += parts[other]; }
+    let free = wanted - now.above;
+    left = free - min(free, before);
+  }
+  for (var at = head; at < tail; at++) {
     let v = key(values[at]);
-    var keep = v > now.low;
-    if (v == now.low && left > 0u) {
-      keep = true;
-      left--;
+    if (v < now.low) { values[at] = 0.0; }
+    else if (v == now.low && tied) {
+      if (left == 0u) { values[at] = 0.0; } else { left--; }
     }
-    if (!keep) { values[at] = 0.0; }
   }
 }

@@ -34,6 +34,12 @@ export interface AuxiliaryOptions {
   coefficient: number;
 }
 
+/** Throws UsageError for options out of range. */
+export function checkAuxiliary({ k, coefficient }: AuxiliaryOptions): void {
+  if (!Number.isInteger(k) || k < 1) throw new UsageError(`the loss of dead features: k is ${k}, but must be a whole number of at least 1`);
+  if (!(coefficient >= 0) || !Number.isFinite(coefficient)) throw new UsageError(`the loss of dead features: its coefficient is ${coefficient}, but must be a number of at least 0`);
+}
+
 export class DeadFeatures {
   private readonly tools: StepTools;
   private readonly lists: ActiveLists;
@@ -48,11 +54,9 @@ export class DeadFeatures {
   /** Counts of activity that nobody wants. */
   private readonly spare: Tensor;
 
-  /** `dead` u32 [all dictionaries, features] stays the caller's. Throws UsageError for options out of range. */
+  /** `dead` u32 [all dictionaries, features] stays the caller's. */
   constructor(tools: StepTools, lists: ActiveLists, dead: Tensor, options: AuxiliaryOptions) {
     const { gpu, window: W, sizes: { dictionaries: D, maxRows: n, width, features } } = tools;
-    if (!Number.isInteger(options.k) || options.k < 1) throw new UsageError(`the loss of dead features: k is ${options.k}, but must be a whole number of at least 1`);
-    if (!(options.coefficient >= 0) || !Number.isFinite(options.coefficient)) throw new UsageError(`the loss of dead features: its coefficient is ${options.coefficient}, but must be a number of at least 0`);
     this.tools = tools;
     this.lists = lists;
     this.dead = dead;

@@ -14,7 +14,7 @@ import sumSlicesSource from '../../kernels/sae-sum-slices.wgsl';
 import { ShapeError, UsageError } from '../errors.ts';
 import { defineKernel, type Gpu } from '../gpu/index.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
-import { DeadFeatures, type AuxiliaryOptions } from './sae-auxiliary.ts';
+import { checkAuxiliary, DeadFeatures, type AuxiliaryOptions } from './sae-auxiliary.ts';
 import { ActiveLists } from './sae-lists.ts';
 import { StepTools, view, type Part } from './sae-part.ts';
 import { saePath, stepWindows, type DictionaryWindow, type SaePath, type StepSizes } from './sae-plan.ts';
@@ -92,7 +92,7 @@ export class SaeStep {
   /** The same of second reconstructions. */
   private readonly secondLosses: Tensor;
 
-  /** Throws LimitError for sizes that the adapter cannot hold, UsageError for a path that the kind does not have. */
+  /** Throws LimitError for sizes that the adapter cannot hold, UsageError for a path or an auxiliary loss that the kind does not have. */
   constructor(gpu: Gpu, sizes: StepSizes, options: StepOptions = {}) {
     const { dictionaries: D, features: F, width, maxRows: n } = sizes;
     const { variant = 'vanilla', path = 'auto', software = gpu.software, auxiliary } = options;
@@ -102,6 +102,7 @@ export class SaeStep {
     this.path = path === 'auto' ? saePath(sizes, variant) : path;
     if (this.path === 'sparse' && saePath({ features: Infinity }, variant) === 'dense') throw new UsageError(`the sparse path does not serve ${variant} dictionaries, whose inactive features have gradients too`);
     if (auxiliary && variant !== 'topk' && variant !== 'batchtopk') throw new UsageError(`the loss of dead features is for topk and batchtopk dictionaries, not ${variant} ones`);
+    if (auxiliary) checkAuxiliary(auxiliary);
     this.windows = stepWindows(sizes, gpu.limits);
     const W = Math.max(0, ...this.windows.map(({ count }) => count));
     this.tools = new StepTools(gpu, sizes, { variant, path: this.path, software, window: W });
