@@ -6,5 +6,5 @@ export type { AdamCodesOptions, CodeMethod } from './code-fit.ts';
 export {
   columnIds, columnSpaces, independent, ioiParametrization, IOI_PARAMETRIZATIONS, type AttributeSpace, type Parametrization, type Term,
 } from './parametrization.ts';
-export { Sae, type SaeMetadata } from './sae.ts';
+export { Sae, type SaeMetadata, type SaeOptions, type SaeVariantName } from './sae.ts';
 export { loadSae, readSaeConfig, saeFiles, type ExpectedSite, type SaeFileConfig } from './saelens.ts';

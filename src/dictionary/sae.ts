@@ -1,12 +1,13 @@
 /**
- * A vanilla sparse autoencoder:  f = ReLU((a − b_dec) W_enc + b_enc),  â = f W_dec + b_dec,  decoder rows of unit length.
+ * A sparse autoencoder of any kind:  f = act((a − b_dec) W_enc + b_enc),  â = f W_dec + b_dec. How each kind makes codes f of activations stands in
+ * tensor/sae-variants; a feature is active where its code is not 0.
  *
- * Training sees activations divided by their site's scale c. Because ReLU(c·x) = c·ReLU(x), the trained dictionary is kept with c moved
- * into its biases (b_enc ← c b_enc, b_dec ← c b_dec): it takes and gives activations in the model's own units, its codes are in those units
+ * Training sees activations divided by their site's scale c. As every kind's activation is homogeneous, the trained dictionary is kept with c moved
+ * into its biases and thresholds (tensor/sae-encode.ts): it takes and gives activations in the model's own units, its codes are in those units
  * too, and both weight matrices stay as they were trained. Nothing that the evaluation computes depends on the difference.
  */
-import { ShapeError } from '../errors.ts';
-import { greedyApply, greedyChoose, greedyWeightRemoved, gramMatrix, matmul, mul, reciprocalRows, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type SaeWeights } from '../tensor/index.ts';
+import { ShapeError, UsageError } from '../errors.ts';
+import { finishedParts, greedyApply, greedyChoose, greedyWeightRemoved, gramMatrix, matmul, mul, reciprocalRows, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type SaeKind, type SaeVariant, type SaeWeights } from '../tensor/index.ts';
 import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
 
 /** What is known of where a dictionary comes from; the first four as SAELens names them. */
@@ -19,36 +20,58 @@ export interface SaeMetadata {
   [key: string]: unknown;
 }
 
+/** The kinds of dictionary that people name: those of tensor/, and `frozen`, a vanilla one whose decoder was not trained. */
+export type SaeVariantName = SaeVariant | 'frozen';
+
+export interface SaeOptions {
+  /** `vanilla` unless given. */
+  variant?: SaeVariantName;
+  /** Top-k: active features of an example. */
+  k?: number;
+  /** As released with the paper: codes may be negative (tensor/sae-variant.ts). */
+  signed?: boolean;
+}
+
 export class Sae implements Dictionary {
   readonly name: string;
+  readonly variant: SaeVariantName;
+  /** Top-k: active features of an example; else null. */
+  readonly k: number | null;
   readonly dIn: number;
   readonly features: number;
-  /** encoder and decoder [features, dIn], encoderBias [features], decoderBias [dIn], in activation units. Owned by this dictionary. */
+  /** encoder and decoder [features, dIn], encoderBias [features], decoderBias [dIn] and what else the kind has, in activation units. Owned by this dictionary. */
   readonly weights: SaeWeights;
   readonly metadata: Readonly<SaeMetadata>;
+  readonly kind: SaeKind;
   private gram: Tensor | null | undefined;
 
-  /** Takes over the weights. Throws ShapeError if they do not fit together. */
-  constructor(name: string, weights: SaeWeights, metadata: SaeMetadata = {}) {
+  /** Takes over the weights. Throws ShapeError if they do not fit together or one is missing, UsageError for a top-k dictionary without its k. */
+  constructor(name: string, weights: SaeWeights, metadata: SaeMetadata = {}, { variant = 'vanilla', k, signed = false }: SaeOptions = {}) {
     const { features, width, batched } = saeWidths(weights);
     if (batched) throw new ShapeError(`sae ${name}: weights of a single dictionary are needed, not a stack`);
+    const own: SaeVariant = variant === 'frozen' ? 'vanilla' : variant;
+    for (const part of finishedParts(own)) if (!weights[part]) throw new ShapeError(`sae ${name}: a ${variant} dictionary needs the tensor ${part}`);
+    if (variant === 'topk' && !(k !== undefined && Number.isInteger(k) && k >= 1 && k <= features)) throw new UsageError(`sae ${name}: k is ${k}, but a topk dictionary needs a whole number from 1 to ${features}`);
     this.name = name;
+    this.variant = variant;
+    this.k = variant === 'topk' ? k! : null;
+    this.kind = { variant: own, signed, ...(variant === 'topk' ? { k } : {}) };
     this.dIn = width;
     this.features = features;
     this.weights = weights;
     this.metadata = metadata;
   }
 
-  /** Codes f ≥ 0, [n, features]. Throws ShapeError if the activations are not as wide as the dictionary. */
+  /** Codes f, [n, features]; not negative but for signed kinds. Throws ShapeError if the activations are not as wide as the dictionary. */
   encode({ activations }: Pick<Examples, 'activations'>): Tensor {
     this.checkWidth(activations);
-    return saeCodes(activations, this.weights);
+    return saeCodes(activations, this.weights, undefined, this.kind);
   }
 
   /** Number of active features of each example, u32 [n]. */
   activeCounts({ activations }: Pick<Examples, 'activations'>): Tensor {
     this.checkWidth(activations);
-    const { codes, counts } = saeEncode(activations, this.weights);
+    const { codes, counts } = saeEncode(activations, this.weights, undefined, this.kind);
     codes.dispose();
     return counts;
   }
@@ -76,7 +99,7 @@ export class Sae implements Dictionary {
   }
 
   dispose(): void {
-    for (const tensor of Object.values(this.weights) as Tensor[]) tensor.dispose();
+    for (const tensor of Object.values(this.weights) as (Tensor | undefined)[]) tensor?.dispose();
     this.gram?.dispose();
     this.gram = undefined;
   }

@@ -1,13 +1,35 @@
 /**
- * Dictionaries on disk in SAELens' layout: a directory with `cfg.json` and `sae_weights.safetensors` (W_enc [d_in, d_sae], b_enc [d_sae],
- * W_dec [d_sae, d_in], b_dec [d_in]). Written as version 6 has it; read in that form and the flat one before it. Weights take activations in
- * the model's own units, so `normalize_activations` is "none"; a decoder row has unit length.
+ * Dictionaries on disk in SAELens' layout: a directory with `cfg.json` and `sae_weights.safetensors`. Written as version 6 has it; read in that
+ * form and the flat one before it. Weights take activations in the model's own units, so `normalize_activations` is "none".
+ *
+ *   architecture       tensors
+ *   standard, topk     W_enc [d_in, d_sae], b_enc [d_sae], W_dec [d_sae, d_in], b_dec [d_in]
+ *   gated              W_enc, W_dec, b_dec, b_gate [d_sae], b_mag [d_sae], r_mag [d_sae]
+ *   jumprelu           as standard, and threshold [d_sae]; BatchTopK dictionaries are jumprelu ones here, as SAELens exports them
+ *
+ * What SAELens has no word for (the kind among several of one architecture, signed codes) stands in the metadata.
  */
 import { FileError, ShapeError, UsageError } from '../errors.ts';
-import { encodeSafetensors, fileName, openSafetensors, type FileSource } from '../files/index.ts';
+import { encodeSafetensors, fileName, openSafetensors, type FileSource, type TensorToWrite } from '../files/index.ts';
 import type { Gpu } from '../gpu/index.ts';
-import { affine, Tensor, transpose, type SaeWeights } from '../tensor/index.ts';
-import { Sae, type SaeMetadata } from './sae.ts';
+import { affine, Tensor, transpose, type SaePart, type SaeWeights } from '../tensor/index.ts';
+import { Sae, type SaeMetadata, type SaeVariantName } from './sae.ts';
+
+const ARCHITECTURES = ['standard', 'gated', 'topk', 'jumprelu'] as const;
+type Architecture = (typeof ARCHITECTURES)[number];
+
+const ARCHITECTURE_OF: Readonly<Record<SaeVariantName, Architecture>> = { vanilla: 'standard', frozen: 'standard', gated: 'gated', topk: 'topk', batchtopk: 'jumprelu', jumprelu: 'jumprelu' };
+
+/** The tensors of an architecture: SAELens' name, the part of the weights, and whether it is written across. */
+const TENSORS: Readonly<Record<Architecture, readonly (readonly [name: string, part: SaePart])[]>> = {
+  standard: [['W_enc', 'encoder'], ['b_enc', 'encoderBias'], ['W_dec', 'decoder'], ['b_dec', 'decoderBias']],
+  topk: [['W_enc', 'encoder'], ['b_enc', 'encoderBias'], ['W_dec', 'decoder'], ['b_dec', 'decoderBias']],
+  gated: [['W_enc', 'encoder'], ['b_gate', 'encoderBias'], ['W_dec', 'decoder'], ['b_dec', 'decoderBias'], ['b_mag', 'magnitudeBias'], ['r_mag', 'magnitudeScale']],
+  jumprelu: [['W_enc', 'encoder'], ['b_enc', 'encoderBias'], ['W_dec', 'decoder'], ['b_dec', 'decoderBias'], ['threshold', 'threshold']],
+};
+
+/** Parts that are in the units of the activations. */
+const SCALED: readonly SaePart[] = ['encoderBias', 'decoderBias', 'magnitudeBias', 'threshold'];
 
 /** Where a dictionary is to be used. What is left out is not checked. */
 export interface ExpectedSite {
@@ -28,23 +50,23 @@ export interface ExpectedSite {
 
 /** The files of a dictionary in SAELens' layout, by name. */
 export async function saeFiles(sae: Sae): Promise<Record<string, Uint8Array>> {
-  const { dIn, features, weights, metadata } = sae;
-  const { encoder, encoderBias, decoder, decoderBias } = weights;
-  const across = transpose(encoder);
-  const [wEnc, bEnc, wDec, bDec] = await Promise.all([across.read(), encoderBias.read(), decoder.read(), decoderBias.read()]);
+  const { dIn, features, weights, metadata, variant, k, kind } = sae;
+  const architecture = ARCHITECTURE_OF[variant];
+  const across = transpose(weights.encoder);
+  const tensors: Record<string, TensorToWrite> = {};
+  for (const [name, part] of TENSORS[architecture]) {
+    const tensor = part === 'encoder' ? across : weights[part]!;
+    tensors[name] = { dtype: 'F32', shape: tensor.shape, data: await tensor.read() };
+  }
   across.dispose();
   const config = {
-    architecture: 'standard', d_in: dIn, d_sae: features, dtype: 'float32', device: 'cpu', apply_b_dec_to_input: true,
-    normalize_activations: 'none', reshape_activations: 'none', metadata: { ...metadata, name: sae.name },
+    architecture, d_in: dIn, d_sae: features, dtype: 'float32', device: 'cpu', apply_b_dec_to_input: true,
+    normalize_activations: 'none', reshape_activations: 'none', ...(k === null ? {} : { k, rescale_acts_by_decoder_norm: false }),
+    metadata: { ...metadata, name: sae.name, variant, ...(kind.signed ? { signed: true } : {}) },
   };
   return {
     'cfg.json': new TextEncoder().encode(`${JSON.stringify(config, null, 2)}\n`),
-    'sae_weights.safetensors': encodeSafetensors({
-      W_enc: { dtype: 'F32', shape: [dIn, features], data: wEnc },
-      b_enc: { dtype: 'F32', shape: [features], data: bEnc },
-      W_dec: { dtype: 'F32', shape: [features, dIn], data: wDec },
-      b_dec: { dtype: 'F32', shape: [dIn], data: bDec },
-    }),
+    'sae_weights.safetensors': encodeSafetensors(tensors),
   };
 }
 
@@ -56,38 +78,48 @@ export async function loadSae(gpu: Gpu, source: FileSource, expected: ExpectedSi
   const config = await readSaeConfig(source);
   checkSite(config, expected, source.name);
   const file = await openSafetensors(source, 'sae_weights.safetensors');
-  const { dIn, features } = config;
-  const shapes: Record<string, number[]> = { W_enc: [dIn, features], b_enc: [features], W_dec: [features, dIn], b_dec: [dIn] };
-  for (const [name, shape] of Object.entries(shapes)) {
+  const values = new Map<SaePart, Float32Array>();
+  for (const [name, part] of TENSORS[config.architecture]) {
+    const shape = shapeOf(part, config);
     const found = file.info(name).shape;
     if (found.join() !== shape.join()) throw new FileError(`${file.name}: tensor ${name} has shape [${found.join(', ')}], but cfg.json says [${shape.join(', ')}]`);
-  }
-  const [wEnc, bEnc, wDec, bDec] = await Promise.all([file.f32('W_enc'), file.f32('b_enc'), file.f32('W_dec'), file.f32('b_dec')]);
-  for (const [name, values] of Object.entries({ W_enc: wEnc, b_enc: bEnc, W_dec: wDec, b_dec: bDec })) {
-    if (!values.every(Number.isFinite)) throw new FileError(`${file.name}: tensor ${name} holds NaN or infinity`);
+    const numbers = await file.f32(name);
+    if (!numbers.every(Number.isFinite)) throw new FileError(`${file.name}: tensor ${name} holds NaN or infinity`);
+    values.set(part, numbers);
   }
   if (file.has('scaling_factor') && (await file.f32('scaling_factor')).some((v) => v !== 1)) throw new FileError(`${file.name}: has a scaling_factor other than 1, which is not supported`);
-  const weights = gpu.scope((): SaeWeights => {
-    const matrix = transpose(Tensor.from(gpu, wEnc!, [dIn, features]));
-    const bias = Tensor.from(gpu, bEnc!, [features]);
-    const shift = Tensor.from(gpu, bDec!, [dIn]);
-    const decoder = Tensor.from(gpu, wDec!, [features, dIn]);
-    if (config.scale === 1) return { encoder: matrix, encoderBias: bias, decoder, decoderBias: shift };
-    return { encoder: matrix, encoderBias: affine(bias, config.scale), decoder, decoderBias: affine(shift, config.scale) };
-  });
-  const { name, ...metadata } = config.metadata;
-  return new Sae(typeof name === 'string' ? name : `vanilla ${source.name}`, weights, metadata as SaeMetadata);
+  if (values.get('threshold')?.some((threshold) => threshold < 0)) throw new FileError(`${file.name}: tensor threshold holds a negative number`);
+  const weights = gpu.scope(() => Object.fromEntries([...values].map(([part, numbers]) => {
+    const tensor = Tensor.from(gpu, numbers, shapeOf(part, config));
+    if (part === 'encoder') return [part, transpose(tensor)];
+    return [part, config.scale !== 1 && SCALED.includes(part) ? affine(tensor, config.scale) : tensor];
+  })) as unknown as SaeWeights);
+  const { name, variant: _variant, signed, ...metadata } = config.metadata;
+  const { variant, k } = config;
+  return new Sae(typeof name === 'string' ? name : `${variant} ${source.name}`, weights, metadata as SaeMetadata, { variant, ...(k === null ? {} : { k }), ...(signed === true ? { signed } : {}) });
+}
+
+/** As the file has it. */
+function shapeOf(part: SaePart, { dIn, features }: Pick<SaeFileConfig, 'dIn' | 'features'>): number[] {
+  if (part === 'encoder') return [dIn, features];
+  if (part === 'decoder') return [features, dIn];
+  return part === 'decoderBias' ? [dIn] : [features];
 }
 
 export interface SaeFileConfig {
   dIn: number;
   features: number;
+  architecture: Architecture;
+  /** The kind: as the metadata says where that is of the architecture, else the kind of that name. */
+  variant: SaeVariantName;
+  /** Top-k: active features of an example; else null. */
+  k: number | null;
   /** What a vector of activations is divided by before encoding and multiplied by after decoding. */
   scale: number;
   metadata: SaeMetadata;
 }
 
-/** Reads and checks `cfg.json`. FileError naming the field for everything that a vanilla SAE is not. */
+/** Reads and checks `cfg.json`. FileError naming the field for everything that no kind here is. */
 export async function readSaeConfig(source: FileSource): Promise<SaeFileConfig> {
   const file = fileName(source, 'cfg.json');
   const json = await source.json('cfg.json');
@@ -97,15 +129,31 @@ export async function readSaeConfig(source: FileSource): Promise<SaeFileConfig> 
     throw new FileError(`${file}: ${field} is ${JSON.stringify(fields[field])}; ${why}`);
   };
   for (const field of ['d_in', 'd_sae']) if (!Number.isSafeInteger(fields[field]) || (fields[field] as number) < 1) refuse(field, 'a whole number of at least 1 is needed');
-  if ((fields['architecture'] ?? 'standard') !== 'standard') refuse('architecture', 'only "standard" (ReLU) dictionaries are supported');
-  const activation = fields['activation_fn'] ?? fields['activation_fn_str'] ?? 'relu';
-  if (activation !== 'relu') refuse(fields['activation_fn'] === undefined ? 'activation_fn_str' : 'activation_fn', 'only "relu" is supported');
   if (fields['apply_b_dec_to_input'] === false) refuse('apply_b_dec_to_input', 'only true is supported');
+  if (fields['rescale_acts_by_decoder_norm'] === true) refuse('rescale_acts_by_decoder_norm', 'only false is supported');
+  const { architecture, k } = architectureOf(fields, refuse);
   const nested = typeof fields['metadata'] === 'object' && fields['metadata'] !== null;
+  const metadata = nested ? (fields['metadata'] as SaeMetadata) : flatMetadata(fields);
+  const said = metadata['variant'] as SaeVariantName;
   return {
-    dIn: fields['d_in'] as number, features: fields['d_sae'] as number, scale: await scaleOf(source, fields, refuse),
-    metadata: nested ? (fields['metadata'] as SaeMetadata) : flatMetadata(fields),
+    dIn: fields['d_in'] as number, features: fields['d_sae'] as number, architecture, k, scale: await scaleOf(source, fields, refuse),
+    variant: ARCHITECTURE_OF[said] === architecture ? said : architecture === 'standard' ? 'vanilla' : architecture, metadata,
   };
+}
+
+/** The architecture, which older files give by the activation function. */
+function architectureOf(fields: Record<string, unknown>, refuse: (field: string, why: string) => never): { architecture: Architecture; k: number | null } {
+  const field = fields['activation_fn'] === undefined ? 'activation_fn_str' : 'activation_fn';
+  const activation = fields[field] ?? 'relu';
+  const byActivation = activation === 'topk';
+  const architecture = (byActivation && (fields['architecture'] ?? 'standard') === 'standard' ? 'topk' : fields['architecture'] ?? 'standard') as Architecture;
+  if (!ARCHITECTURES.includes(architecture)) refuse('architecture', `only ${ARCHITECTURES.map((name) => `"${name}"`).join(', ')} are supported`);
+  if (activation !== 'relu' && !(byActivation && architecture === 'topk') && !(activation === 'jumprelu' && architecture === 'jumprelu')) refuse(field, 'only "relu", "topk" and "jumprelu" are supported, each for its architecture');
+  if (architecture !== 'topk') return { architecture, k: null };
+  const options = fields['activation_fn_kwargs'];
+  const k = fields['k'] ?? (typeof options === 'object' && options !== null ? (options as { k?: unknown }).k : undefined);
+  if (!Number.isSafeInteger(k) || (k as number) < 1 || (k as number) > (fields['d_sae'] as number)) refuse(fields['k'] === undefined ? 'activation_fn_kwargs' : 'k', 'a topk dictionary needs a whole number k from 1 to d_sae');
+  return { architecture, k: k as number };
 }
 
 /** The factor of `normalize_activations`: 1 if there is none, c if every vector is divided by one number that the directory holds. */

@@ -126,18 +126,19 @@ export class SaeBatch {
     if (this.auxiliary) this.step.markDead();
   }
 
-  /** Sums for the log and counts of activity so far in the epoch, per job. */
+  /** Sums for the log and counts of activity so far in the epoch, per job. Before `endEpoch`. */
   async epochCounts(): Promise<{ sums: LossSums[]; fired: Uint32Array[] }> {
     const F = this.settings.features;
-    const [totals, second, fired] = await Promise.all([this.totals.read(), this.auxiliaryTotals.read(), this.step.fired.readU32()]);
+    const ofJob = (values: Uint32Array, i: number): Uint32Array => values.subarray(i * F, (i + 1) * F);
+    const [totals, second, fired, dead] = await Promise.all([this.totals.read(), this.auxiliaryTotals.read(), this.step.fired.readU32(), this.auxiliary ? this.step.dead.readU32() : null]);
     return {
-      sums: this.jobs.map((_, i) => lossSums(totals.subarray(i * 4, i * 4 + 4), second.subarray(i * 4, i * 4 + 4))),
-      fired: this.jobs.map((_, i) => fired.subarray(i * F, (i + 1) * F)),
+      sums: this.jobs.map((_, i) => lossSums([...totals.subarray(i * 4, i * 4 + 4), ...second.subarray(i * 4, i * 4 + 4)], dead ? ofJob(dead, i).reduce((sum, is) => sum + is, 0) : 0)),
+      fired: this.jobs.map((_, i) => ofJob(fired, i)),
     };
   }
 
   /**
-   * What every example adds to each job's loss now, as `LossSums` lists it: [examples, 8] per job. BatchTopK's codes are those of the running
+   * What every example adds to each job's loss now, in the order of `lossSums`: [examples, 8] per job. BatchTopK's codes are those of the running
    * threshold.
    */
   async exampleLosses(countFired = false): Promise<Float32Array[]> {
@@ -170,7 +171,7 @@ export class SaeBatch {
     const sums = losses.map((values) => {
       const sum = new Float64Array(8);
       values.forEach((value, at) => { sum[at % 8]! += value; });
-      return lossSums(sum.subarray(0, 4), sum.subarray(4));
+      return lossSums(sum, 0);
     });
     return { sums, fired };
   }
@@ -222,6 +223,7 @@ function stepOptions(variant: TrainVariant, settings: TrainSettings, auxiliary: 
   };
 }
 
-function lossSums(main: ArrayLike<number>, second: ArrayLike<number>): LossSums {
-  return { errors: main[0]!, codes: main[1]!, active: main[2]!, spread: main[3]!, secondErrors: second[0]!, secondCodes: second[1]!, secondActive: second[2]! };
+/** Names for the figures of both reconstructions in a row. */
+export function lossSums([errors, codes, active, spread, secondErrors, secondCodes, secondActive]: ArrayLike<number> & Iterable<number>, dead: number): LossSums {
+  return { errors: errors!, codes: codes!, active: active!, spread: spread!, secondErrors: secondErrors!, secondCodes: secondCodes!, secondActive: secondActive!, dead };
 }

@@ -21,7 +21,7 @@ export interface LogRecord {
   l1_loss: number;
   /** JumpReLU's penalty, λ times the mean number of active features; else 0. */
   l0_loss: number;
-  /** Gated: mean of ‖x − x̂_gate‖². Top-k kinds: coefficient times the mean of ‖e − ê‖² for the dead features' ê of the error e; 0 while none is dead. Else 0. */
+  /** Gated: mean of ‖x − x̂_gate‖². Top-k kinds: the mean of ‖e − ê‖² for the dead features' ê of the error e, by its weight; 0 while none is dead, and in figures with the weights as they are. Else 0. */
   auxiliary_reconstruction_loss: number;
   /** Mean number of active features. */
   l0: number;
@@ -37,25 +37,30 @@ export interface LossSums {
   /** Squared errors, codes, active features, squared distances from the mean. */
   errors: number; codes: number; active: number; spread: number;
   secondErrors: number; secondCodes: number; secondActive: number;
+  /** Features that counted as dead; of top-k ones with an auxiliary loss. */
+  dead: number;
 }
 
 export type LossTerms = Pick<LogRecord, 'loss' | 'mse' | 'l1_loss' | 'l0_loss' | 'auxiliary_reconstruction_loss'>;
 
+type AuxiliarySettings = Pick<TrainSettings, 'auxiliaryCoefficient' | 'auxiliaryFeatures'>;
+
 /** The terms of a dictionary's loss, as a mean over so many examples. */
-export function lossTerms(sums: LossSums, examples: number, job: Pick<SaeJob, 'variant' | 'l1' | 'k'>, { auxiliaryCoefficient }: Pick<TrainSettings, 'auxiliaryCoefficient'>): LossTerms {
+export function lossTerms(sums: LossSums, examples: number, job: Pick<SaeJob, 'variant' | 'l1' | 'k'>, { auxiliaryCoefficient, auxiliaryFeatures }: AuxiliarySettings): LossTerms {
   const variant = variantOf(job);
   const topk = variantPolicies[variant].sparsity === 'k';
   const mse = sums.errors / examples;
   const penalised = topk || variant === 'jumprelu' ? 0 : variant === 'gated' ? sums.secondCodes : sums.codes;
   const l1_loss = topk ? 0 : (sparsityOf(job) * penalised) / examples;
   const l0_loss = variant === 'jumprelu' ? (sparsityOf(job) * sums.active) / examples : 0;
-  const coefficient = variant === 'gated' ? 1 : topk && sums.secondActive > 0 ? auxiliaryCoefficient : 0;
+  // The weight falls with the number of dead features; see tensor/sae-auxiliary.ts.
+  const coefficient = variant === 'gated' ? 1 : topk ? auxiliaryCoefficient * Math.min(sums.dead / auxiliaryFeatures, 1) : 0;
   const auxiliary = (coefficient * sums.secondErrors) / examples;
   return { loss: mse + l1_loss + l0_loss + auxiliary, mse, l1_loss, l0_loss, auxiliary_reconstruction_loss: auxiliary };
 }
 
 /** Figures of one dictionary from its sums. `explained_variance` of constant data is 1 if the error is zero, else −∞. */
-export function figures(sums: LossSums, examples: number, job: Pick<SaeJob, 'variant' | 'l1' | 'k'>, settings: Pick<TrainSettings, 'auxiliaryCoefficient'>): LossTerms & Pick<LogRecord, 'l0' | 'explained_variance'> {
+export function figures(sums: LossSums, examples: number, job: Pick<SaeJob, 'variant' | 'l1' | 'k'>, settings: AuxiliarySettings): LossTerms & Pick<LogRecord, 'l0' | 'explained_variance'> {
   const { errors, active, spread } = sums;
   return { ...lossTerms(sums, examples, job, settings), l0: active / examples, explained_variance: errors === 0 ? 1 : 1 - errors / spread };
 }

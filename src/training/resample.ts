@@ -8,7 +8,7 @@
  */
 import { gatherRows, scaleRows, scatterRows, sub, sumSquaresRows, Tensor, type SaePart } from '../tensor/index.ts';
 import type { Gpu } from '../gpu/index.ts';
-import type { SaeBatch } from './batch.ts';
+import { lossSums, type SaeBatch } from './batch.ts';
 import { initialMatrices, initialValue } from './initial.ts';
 import { lossTerms } from './log.ts';
 import { sampleProportional } from './order.ts';
@@ -77,10 +77,7 @@ async function planByLoss(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, fi
   const [losses, numbers] = await Promise.all([batch.exampleLosses(), measured.read()]);
   if (columns) measured.dispose();
   return batch.jobs.map((job, i) => {
-    const total = Float64Array.from({ length: examples }, (_, r) => {
-      const [errors, codes, active, spread, secondErrors, secondCodes, secondActive] = losses[i]!.subarray(r * 8, r * 8 + 8) as unknown as [number, number, number, number, number, number, number];
-      return lossTerms({ errors, codes, active, spread, secondErrors, secondCodes, secondActive }, 1, job, settings).loss;
-    });
+    const total = Float64Array.from({ length: examples }, (_, r) => lossTerms(lossSums(losses[i]!.subarray(r * 8, r * 8 + 8), 0), 1, job, settings).loss);
     const mean = columns
       ? aliveLength(fired[i]!, { lengths: numbers.subarray(i * F, (i + 1) * F).map(Math.sqrt) })
       : aliveLength(fired[i]!, { encoder: numbers.subarray(i * F * width, (i + 1) * F * width), stride: width, width: realWidth });

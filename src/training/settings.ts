@@ -83,8 +83,8 @@ export const trainDefaults: Readonly<TrainSettings> = {
   features: 256, epochs: 60, batch: 128, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, inputs: 'root-width', projectGradient: true,
   resampleAt: [0.25, 0.5], resampleEvery: 0, resampling: 'loss', resampleScale: 0.2, resampleNorm: 'features', gatedLossBlock: 1,
   warmupSteps: 100, warmupEpochs: 0, decayFrom: 0.75, decay: 'linear',
-  gatedStart: 'tied', signedMagnitude: false, signedTopk: false, topkDecoder: 'unit', auxiliaryCoefficient: 1 / 32, auxiliaryFeatures: 32, thresholdRate: 0.01,
-  initialThreshold: 0.01, bandwidth: 0.05, seed: 0, path: 'auto', logEvery: 1,
+  gatedStart: 'tied', signedMagnitude: false, signedTopk: false, topkDecoder: 'unit', auxiliaryCoefficient: 0.25, auxiliaryFeatures: 32, thresholdRate: 0.01,
+  initialThreshold: 0.01, bandwidth: 0.2, seed: 0, path: 'auto', logEvery: 1,
 };
 
 /**
@@ -93,10 +93,10 @@ export const trainDefaults: Readonly<TrainSettings> = {
  */
 export const variantDefaults: Readonly<Record<TrainVariant, { learningRate: number; values: readonly number[] }>> = {
   vanilla: { learningRate: 1e-2, values: [0.5, 1, 2.5] },
-  gated: { learningRate: 1e-2, values: [0.5, 1, 2.5] },
+  gated: { learningRate: 1e-2, values: [0.5, 2, 5] },
   topk: { learningRate: 1e-2, values: [2, 4, 8] },
   batchtopk: { learningRate: 1e-2, values: [2, 4, 8] },
-  jumprelu: { learningRate: 1e-2, values: [0.5, 1, 2.5] },
+  jumprelu: { learningRate: 2e-2, values: [0.2, 0.5, 1] },
   frozen: { learningRate: 1e-2, values: [0.5, 1, 2.5] },
 };
 

@@ -147,14 +147,13 @@ class Run {
   private async endEpoch(epoch: number, factor: number, logs: boolean, { onLog, snapshotEpochs, onSnapshot }: LoopOptions): Promise<void> {
     const resamples = this.schedule.resampleAfter.includes(epoch);
     const snapshot = onSnapshot && snapshotEpochs?.includes(epoch);
-    for (const { batch } of this.placed) batch.endEpoch();
-    if (!logs && !resamples && !snapshot) return;
     const records: LogRecord[] = [];
     const activity: Uint32Array[][] = [];
     for (const { batch, members } of this.placed) {
-      const { sums, fired } = await batch.epochCounts();
-      activity.push(fired);
-      if (logs) members.forEach((job, i) => { records[job] = this.record(job, sums[i]!, deadFraction(fired[i]!), factor, epoch); });
+      const counts = logs || resamples ? await batch.epochCounts() : null;
+      batch.endEpoch();
+      activity.push(counts?.fired ?? []);
+      if (logs) members.forEach((job, i) => { records[job] = this.record(job, counts!.sums[i]!, deadFraction(counts!.fired[i]!), factor, epoch); });
     }
     for (const record of records) checkLoss(record);
     if (logs) await onLog?.(records);

@@ -102,6 +102,50 @@ test('what is saved is what SAELens reads, and loads back bit for bit', () => gp
   back.dispose();
 }));
 
+/** x = (3, 4), whose pre-activations are (2.5, 3, 0), through each architecture. */
+test('gated, top-k and jumprelu directories as SAELens writes them', () => gpu.scope(async () => {
+  const gate = tensors.map(([name, shape, values]) => [name === 'b_enc' ? 'b_gate' : name, shape, values] as [string, number[], number[]]);
+  const kinds: [object, [string, number[], number[]][], string, number[]][] = [
+    // Magnitudes (2, 4, 0)·e^r + b_mag = (3, −1, 1); the third gate is closed.
+    [{ architecture: 'gated' }, [...gate, ['b_mag', [3], [1, -5, 1]], ['r_mag', [3], [0, 0, 0]]], 'gated', [3, 0, 0]],
+    // A code at its threshold is not above it.
+    [{ architecture: 'jumprelu' }, [...tensors, ['threshold', [3], [2, 3, 0]]], 'jumprelu', [2.5, 0, 0]],
+    [{ architecture: 'topk', k: 1 }, tensors, 'topk', [0, 3, 0]],
+    [{ architecture: undefined, activation_fn_str: 'topk', activation_fn_kwargs: { k: 1 } }, tensors, 'topk', [0, 3, 0]],
+  ];
+  for (const [config, own, variant, expected] of kinds) {
+    const sae = await loadSae(gpu, source({ ...current, ...config }, { 'sae_weights.safetensors': byHand(own) }));
+    assert.is(sae.variant, variant);
+    assert.equal([...await sae.encode({ activations: Tensor.from(gpu, [3, 4], [1, 2]) }).read()], expected);
+    sae.dispose();
+  }
+  // Activations are multiplied by 1/2 before such a dictionary: at twice x, twice the codes.
+  const scaler = { 'activation_scaler.json': new TextEncoder().encode('{"scaling_factor": 0.5}'), 'sae_weights.safetensors': byHand(kinds[1]![1]) };
+  const scaled = await loadSae(gpu, source({ ...current, architecture: 'jumprelu', normalize_activations: 'expected_average_only_in' }, scaler));
+  assert.equal([...await scaled.encode({ activations: Tensor.from(gpu, [6, 8], [1, 2]) }).read()], [5, 0, 0]);
+  scaled.dispose();
+}));
+
+test('every kind comes back as it was written', () => gpu.scope(async () => {
+  const [d, F] = [5, 7];
+  const vector = (seed: number) => Tensor.from(gpu, random(F, seed), [F]);
+  const positive = () => Tensor.from(gpu, random(F, 9).map(Math.abs), [F]);
+  const extra = { vanilla: {}, frozen: {}, topk: {}, gated: { magnitudeScale: vector(7), magnitudeBias: vector(8) }, batchtopk: { threshold: positive() }, jumprelu: { threshold: positive() } };
+  const x = Tensor.from(gpu, random(4 * d, 20), [4, d]);
+  for (const [variant, own] of Object.entries(extra) as [keyof typeof extra, object][]) {
+    for (const signed of variant === 'topk' || variant === 'gated' ? [false, true] : [false]) {
+      const sae = new Sae(`${variant} z@L0H3@end`, {
+        encoder: Tensor.from(gpu, random(F * d, 1), [F, d]), encoderBias: vector(2), decoder: Tensor.from(gpu, random(F * d, 3), [F, d]), decoderBias: Tensor.from(gpu, random(d, 4), [d]), ...own,
+      }, { model_name: 'm' }, { variant, k: 3, signed });
+      const back = await loadSae(gpu, memorySource(await saeFiles(sae)));
+      assert.equal([back.name, back.variant, back.k, back.kind.signed, back.metadata], [sae.name, variant, variant === 'topk' ? 3 : null, signed, { model_name: 'm' }]);
+      for (const [part, tensor] of Object.entries(sae.weights) as [keyof typeof back.weights, Tensor][]) assert.equal([...await back.weights[part]!.read()], [...await tensor.read()], `${variant} ${part}`);
+      assert.equal([...await back.encode({ activations: x }).read()], [...await sae.encode({ activations: x }).read()]);
+      back.dispose();
+    }
+  }
+}));
+
 async function failure(attempt: Promise<unknown>): Promise<Error> {
   return attempt.then(() => new Error('nothing was thrown'), (error) => error as Error);
 }
@@ -127,8 +171,13 @@ test('files that are broken or of another kind are refused by name', async () =>
     const error = await failure(loadSae(gpu, from));
     assert.ok(error instanceof FileError && words.test(error.message), `${error.name}: ${error.message}`);
   };
-  await refused(source({ ...current, architecture: 'topk' }), /architecture is "topk"/);
-  await refused(source({ ...current, activation_fn: 'topk' }), /activation_fn is "topk"/);
+  await refused(source({ ...current, architecture: 'transcoder' }), /architecture is "transcoder".*"jumprelu"/);
+  await refused(source({ ...current, activation_fn: 'tanh-relu' }), /activation_fn is "tanh-relu"/);
+  await refused(source({ ...current, architecture: 'topk' }), /topk dictionary needs a whole number k/);
+  await refused(source({ ...current, architecture: 'topk', k: 4 }), /k is 4/);
+  await refused(source({ ...current, architecture: 'topk', k: 1, rescale_acts_by_decoder_norm: true }), /rescale_acts_by_decoder_norm/);
+  await refused(source({ ...current, architecture: 'gated' }), /b_gate/);
+  await refused(source({ ...current, architecture: 'jumprelu' }), /threshold/);
   await refused(source({ ...current, normalize_activations: 'layer_norm' }), /normalize_activations is "layer_norm"/);
   await refused(source({ ...current, normalize_activations: 'expected_average_only_in' }), /activation_scaler/);
   await refused(source({ ...current, apply_b_dec_to_input: false }), /apply_b_dec_to_input/);

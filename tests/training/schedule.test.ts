@@ -98,8 +98,8 @@ test('sampling follows the weights', () => {
 });
 
 test('figures', () => {
-  const sums = { errors: 50, codes: 30, active: 40, spread: 200, secondErrors: 20, secondCodes: 60, secondActive: 10 };
-  const settings = { auxiliaryCoefficient: 0.25 };
+  const sums = { errors: 50, codes: 30, active: 40, spread: 200, secondErrors: 20, secondCodes: 60, secondActive: 10, dead: 8 };
+  const settings = { auxiliaryCoefficient: 0.25, auxiliaryFeatures: 4 };
   const same = { mse: 5, l0: 4, explained_variance: 0.75, l1_loss: 0, l0_loss: 0, auxiliary_reconstruction_loss: 0 };
   for (const variant of [undefined, 'vanilla', 'frozen'] as const) {
     assert.equal(figures(sums, 10, { ...(variant ? { variant } : {}), l1: 0.5 }, settings), { ...same, loss: 6.5, l1_loss: 1.5 });
@@ -108,8 +108,9 @@ test('figures', () => {
   assert.equal(figures(sums, 10, { variant: 'jumprelu', l1: 0.5 }, settings), { ...same, loss: 7, l0_loss: 2 });
   for (const variant of ['topk', 'batchtopk'] as const) {
     assert.equal(figures(sums, 10, { variant, k: 3 }, settings), { ...same, loss: 5.5, auxiliary_reconstruction_loss: 0.5 });
+    assert.equal(figures({ ...sums, dead: 1 }, 10, { variant, k: 3 }, settings), { ...same, loss: 5.125, auxiliary_reconstruction_loss: 0.125 });
     // Nothing was dead: what is left of the error is nobody's task.
-    assert.equal(figures({ ...sums, secondActive: 0 }, 10, { variant, k: 3 }, settings), { ...same, loss: 5 });
+    assert.equal(figures({ ...sums, dead: 0 }, 10, { variant, k: 3 }, settings), { ...same, loss: 5 });
   }
 });
 
