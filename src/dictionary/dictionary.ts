@@ -12,6 +12,9 @@ export interface Examples {
   attributes: Readonly<Record<string, Uint32Array>>;
 }
 
+/** How features of an SAE are chosen: greedily towards the target's activation or reconstruction, by interpretations, or by their weights (sae-edits.ts). */
+export type FeatureEdit = 'agnostic' | 'reconstruction' | 'aware' | 'threshold';
+
 /** How supervised codes are swapped: see SupervisedCodes.edit. */
 export type CodeEdit = 'arithmetic' | 'zero-ablate' | 'mean-ablate' | 'mean-ablate-broadcast' | 'subtract';
 
@@ -20,6 +23,10 @@ export interface EditOptions {
   attributes: readonly string[];
   /** Most features to change per example; supervised codes always remove one and add one for each attribute. */
   k: number;
+  /** For SAEs; `agnostic` unless given. `threshold` does not read k. */
+  features?: FeatureEdit;
+  /** For SAEs, needed by `aware`: features by falling F1 with each value of each edited attribute, u32 [values, features]. */
+  rankings?: Readonly<Record<string, Tensor>>;
   /** For supervised codes; `arithmetic` unless given. */
   method?: CodeEdit;
   /** For supervised codes, as the released code does: each attribute swaps only the last term that has it, so that Pos leaves (IO, Pos) as it was. */

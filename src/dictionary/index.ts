@@ -1,5 +1,5 @@
 /** Feature dictionaries behind one interface: supervised codes and sparse autoencoders, and how the latter lie on disk. */
-export type { CodeEdit, Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
+export type { CodeEdit, Dictionary, EditOptions, EditResult, FeatureEdit, Examples } from './dictionary.ts';
 export { SupervisedCodes, supervisedName, type FitOptions } from './supervised.ts';
 export { randomSets, SyntheticDictionary } from './synthetic.ts';
 export type { AdamCodesOptions, CodeMethod } from './code-fit.ts';
@@ -8,3 +8,4 @@ export {
 } from './parametrization.ts';
 export { Sae, type SaeMetadata, type SaeOptions, type SaeVariantName } from './sae.ts';
 export { loadSae, readSaeConfig, saeFiles, type ExpectedSite, type SaeFileConfig } from './saelens.ts';
+export { WEIGHT_THRESHOLD, type Rankings } from './sae-edits.ts';

@@ -7,8 +7,9 @@
  * too, and both weight matrices stay as they were trained. Nothing that the evaluation computes depends on the difference.
  */
 import { ShapeError, UsageError } from '../errors.ts';
-import { finishedParts, greedyApply, greedyChoose, greedyWeightRemoved, gramMatrix, matmul, mul, reciprocalRows, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type SaeKind, type SaeVariant, type SaeWeights } from '../tensor/index.ts';
+import { finishedParts, greedyApply, greedyChoose, greedyWeightRemoved, gramMatrix, mul, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type SaeKind, type SaeVariant, type SaeWeights } from '../tensor/index.ts';
 import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
+import { awareEdit, thresholdEdit, unitWeights } from './sae-edits.ts';
 
 /** What is known of where a dictionary comes from; the first four as SAELens names them. */
 export interface SaeMetadata {
@@ -82,18 +83,26 @@ export class Sae implements Dictionary {
 
   contributions(codes: Tensor): Tensor {
     const { decoder } = this.weights;
-    return codes.gpu.scope(() => mul(codes, matmul(reciprocalRows(matmul(codes, decoder)), decoder, { transposeB: true })));
+    return codes.gpu.scope(() => mul(codes, unitWeights(codes, decoder)));
   }
 
-  /** The greedy edit of at most k features towards the target's activations (evaluation.md §5.3), blind to what attributes mean. */
-  edit(source: Pick<Examples, 'activations'>, target: Pick<Examples, 'activations'>, { k }: Pick<EditOptions, 'k'>): EditResult {
+  /**
+   * Edits towards the target by at most k features: greedily, blind to what attributes mean (evaluation.md §5.3), or by one of the ways of sae-edits.ts.
+   * Throws UsageError for an edit by interpretations without rankings.
+   */
+  edit(source: Examples, target: Examples, { attributes, k, features = 'agnostic', rankings }: EditOptions): EditResult {
     const { decoder } = this.weights;
-    const gram = this.gramOfDecoder();
+    const gram = features === 'agnostic' || features === 'reconstruction' ? this.gramOfDecoder() : null;
     return decoder.gpu.scope(() => {
-      const sourceCodes = this.encode(source);
-      const choice = greedyChoose({
-        source: source.activations, target: target.activations, sourceCodes, targetCodes: this.encode(target), decoder, gram,
-      }, k);
+      const [sourceCodes, targetCodes] = [this.encode(source), this.encode(target)];
+      const codes = { source, target, sourceCodes, targetCodes, decoder };
+      if (features === 'threshold') return thresholdEdit(codes);
+      if (features === 'aware') {
+        if (!rankings) throw new UsageError(`dictionary ${this.name}: an edit by interpretations needs rankings of its features`);
+        return awareEdit(codes, { attributes, k }, rankings);
+      }
+      const [from, to] = features === 'reconstruction' ? [this.decode(sourceCodes), this.decode(targetCodes)] : [source.activations, target.activations];
+      const choice = greedyChoose({ source: from, target: to, sourceCodes, targetCodes, decoder, gram }, k);
       return { activations: greedyApply(source.activations, decoder, choice), weightRemoved: greedyWeightRemoved(sourceCodes, decoder, choice) };
     });
   }

@@ -1,5 +1,5 @@
 /** Which dictionaries there are at each site, and the activations of one batch of prompts as dictionaries want them. */
-import { columnIds, type Dictionary, type Examples } from '../dictionary/index.ts';
+import { columnIds, type Dictionary, type Examples, type Rankings } from '../dictionary/index.ts';
 import { type CrossSection, formatSite, type SiteAddress } from '../task/index.ts';
 import { add, gatherRows, sub, Tensor } from '../tensor/index.ts';
 import type { PatchedPrompts } from './patching.ts';
@@ -17,6 +17,13 @@ export interface Entry {
   lambda: number | null;
   scale: number | null;
   curve: CurvePoint[];
+  /** Features by falling F1 with each attribute's values, for edits by interpretations; the catalogue's to dispose. */
+  rankings?: Rankings;
+}
+
+/** Supervised dictionaries do not compete for a site: each is a variant of its own. */
+export function isSupervised({ variant }: Pick<Entry, 'variant'>): boolean {
+  return variant.startsWith('supervised');
 }
 
 /** A cross-section with the sets of attributes that are edited in it, and the effect of patching it jointly where that was measured. */
@@ -56,11 +63,16 @@ export class Catalogue {
     return this.at(first).map(({ name }) => name).filter((name) => rest.every((site) => this.find(site, name)));
   }
 
+  /** Supervised dictionaries that every site of a cross-section has. */
+  supervisedFor(section: CrossSection): string[] {
+    return this.namesFor(section).filter((name) => isSupervised(this.find(section.sites[0]!, name)!));
+  }
+
   /** SAE variants that every site of a cross-section has at least one dictionary of. */
   variantsFor(section: CrossSection): string[] {
     const [first, ...rest] = section.sites;
     if (!first) return [];
-    const variants = [...new Set(this.at(first).map(({ variant }) => variant))].filter((variant) => variant !== 'supervised');
+    const variants = [...new Set(this.at(first).map(({ variant }) => variant))].filter((variant) => !isSupervised({ variant }));
     return variants.filter((variant) => rest.every((site) => this.at(site).some((entry) => entry.variant === variant)));
   }
 
@@ -73,7 +85,10 @@ export class Catalogue {
 
   /** Frees means and the dictionaries that were made here; loaded ones are their owner's. */
   dispose(): void {
-    for (const entries of this.entries.values()) for (const { dictionary, source } of entries) if (source !== 'loaded') dictionary.dispose();
+    for (const { dictionary, source, rankings } of [...this.entries.values()].flat()) {
+      if (source !== 'loaded') dictionary.dispose();
+      for (const ranking of Object.values(rankings ?? {})) ranking.dispose();
+    }
     for (const mean of this.means.values()) mean.dispose();
   }
 }

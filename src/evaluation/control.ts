@@ -4,15 +4,16 @@
  * Ground truth: the prompt runs with every site of the cross-section set to its activation on the counterfactual prompt. Accuracy of an edit:
  * share of prompts whose most likely token at the last position equals that under the ground-truth patch; the clean run gives the baseline.
  *   supervised   a - u_old + u_new for each edited attribute
- *   SAE          at most k features, chosen greedily to come close to the counterfactual activation (Dictionary.edit)
+ *   SAE          at most k features, chosen greedily to come close to the counterfactual activation, or by one of the other ways that the paper
+ *                tried (sae-edits.ts): close to its reconstruction, by interpretations, by their weights
  * Weight removed: the weight w_i = f_i d_i·(â - b) / ‖â - b‖² that the removed features have in the original reconstruction, summed;
  * mean over sites where it is defined, then over prompts. Of the SAEs of one variant each site uses, per attribute and k, the one whose edits
  * come closest in l2 to the counterfactual activation, measured on prompts that are not scored.
  */
-import type { EditResult, Examples } from '../dictionary/index.ts';
+import { SupervisedCodes, type EditResult, type Examples, type FeatureEdit } from '../dictionary/index.ts';
 import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import { sub, sumSquaresRows, type Tensor } from '../tensor/index.ts';
-import { attributeIds, examplesAt, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
+import { attributeIds, examplesAt, isSupervised, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
 import { agreement, mean, meanIgnoringNaN, relativeAccuracy, relativeWeight } from './formulas.ts';
 import type { PatchedPrompts } from './patching.ts';
 import type { ControlRow } from './results.ts';
@@ -20,10 +21,22 @@ import type { Measurements, Tally } from './tally.ts';
 
 export const CLEAN_PREDICTION = 'clean prediction';
 
-/** One way of editing: a variant's dictionaries with at most k features changed. */
+/** One way of editing: a variant's dictionaries with at most k features changed; k is 0 where the way of choosing features says how many. */
 export interface Method {
   variant: string;
+  way: 'supervised' | FeatureEdit;
   k: number;
+}
+
+/** What a method is called where kinds of dictionaries are: agnostic edits are what a variant's name alone means. */
+export function methodName({ variant, way }: Pick<Method, 'variant' | 'way'>): string {
+  return way === 'supervised' || way === 'agnostic' ? variant : `${variant}, ${way}`;
+}
+
+/** Which ways of editing SAEs are tried, with which k. */
+export interface EditPlan {
+  ks: readonly number[];
+  ways: readonly FeatureEdit[];
 }
 
 /** The name of a set of attributes. */
@@ -36,10 +49,21 @@ export function distinctEdits(sections: readonly EditedSection[]): string[][] {
   return [...new Map(sections.flatMap(({ edits }) => edits).map((edit) => [editName(edit), edit])).values()];
 }
 
-/** Supervised codes change one feature out and one in per attribute, to be compared with k = 2; SAEs are tried with each k. */
-export function methodsFor(section: EditedSection, catalogue: Catalogue, edit: readonly string[], ks: readonly number[]): Method[] {
-  const supervised = catalogue.namesFor(section).includes('supervised') ? [{ variant: 'supervised', k: 2 * edit.length }] : [];
-  return [...supervised, ...catalogue.variantsFor(section).flatMap((variant) => ks.map((k) => ({ variant, k })))];
+/**
+ * Supervised codes change one feature out and one in per attribute and term, to be compared with k = 2; SAEs are tried with each k, by
+ * interpretations with each even one. Supervised dictionaries without the edited attributes are left out.
+ */
+export function methodsFor(section: EditedSection, catalogue: Catalogue, edit: readonly string[], plan: EditPlan): Method[] {
+  const supervised = catalogue.supervisedFor(section).flatMap((variant): Method[] => {
+    const codes = catalogue.find(section.sites[0]!, variant)!.dictionary;
+    if (!(codes instanceof SupervisedCodes)) return [{ variant, way: 'supervised', k: 2 * edit.length }];
+    return codes.canEdit(edit) ? [{ variant, way: 'supervised', k: codes.changes(edit) }] : [];
+  });
+  return [...supervised, ...catalogue.variantsFor(section).flatMap((variant) => plan.ways.flatMap((way) => ksOf(way, plan.ks).map((k): Method => ({ variant, way, k }))))];
+}
+
+function ksOf(way: FeatureEdit, ks: readonly number[]): readonly number[] {
+  return way === 'threshold' ? [0] : way === 'aware' ? ks.filter((k) => k % 2 === 0) : ks;
 }
 
 /** Activations of one batch and of its counterfactual at a site. */
@@ -59,18 +83,22 @@ function squaredDistance(pair: EditPair, activations: Tensor): Tensor {
   return sumSquaresRows(sub(pair.target.activations, activations));
 }
 
-const distanceKey = (site: SiteAddress, edit: string, name: string, k: number) => `distance|${formatSite(site)}|${edit}|${name}|${k}`;
+const distanceKey = (site: SiteAddress, edit: string, name: string, { way, k }: Pick<Method, 'way' | 'k'>) => `distance|${formatSite(site)}|${edit}|${name}|${way}|${k}`;
 
-/** Tallies the distance that every SAE at a site reaches with every k, on one batch of the selection prompts. */
-export function measureDistances(pair: EditPair, edit: readonly string[], entries: readonly Entry[], ks: readonly number[], tally: Tally, start: number): void {
+/** The edit that an entry makes by a method. */
+function editBy(entry: Entry, { source, target }: EditPair, edit: readonly string[], { way, k }: Pick<Method, 'way' | 'k'>): EditResult {
+  return entry.dictionary.edit(source, target, { attributes: [...edit], k, ...(way === 'supervised' ? {} : { features: way }), ...(entry.rankings ? { rankings: entry.rankings } : {}) });
+}
+
+/** Tallies the distance that every SAE at a site reaches by every way with every k, on one batch of the selection prompts. */
+export function measureDistances(pair: EditPair, edit: readonly string[], entries: readonly Entry[], plan: EditPlan, tally: Tally, start: number): void {
   const { gpu } = pair.source.activations;
-  for (const { name, variant, dictionary } of entries) {
-    if (variant === 'supervised') continue;
-    for (const k of ks) {
-      gpu.scope(() => {
-        const edited = dictionary.edit(pair.source, pair.target, { attributes: [...edit], k });
-        tally.put(distanceKey(pair.site, editName(edit), name, k), start, squaredDistance(pair, edited.activations));
-      });
+  for (const entry of entries) {
+    if (isSupervised(entry)) continue;
+    for (const way of plan.ways) {
+      for (const k of ksOf(way, plan.ks)) {
+        gpu.scope(() => tally.put(distanceKey(pair.site, editName(edit), entry.name, { way, k }), start, squaredDistance(pair, editBy(entry, pair, edit, { way, k }).activations)));
+      }
     }
   }
 }
@@ -80,7 +108,7 @@ export class Choice {
   private readonly chosen = new Map<string, { entry: Entry; distance: number | null }>();
 
   private key(site: SiteAddress, edit: string, method: Method): string {
-    return `${formatSite(site)}|${edit}|${method.variant}|${method.k}`;
+    return `${formatSite(site)}|${edit}|${method.variant}|${method.way}|${method.k}`;
   }
 
   set(site: SiteAddress, edit: string, method: Method, entry: Entry, distance: number | null): void {
@@ -95,20 +123,20 @@ export class Choice {
 }
 
 /** The SAE with the smallest mean distance for each site, edit, variant and k; the first of equals. Supervised codes have no rival. */
-export function choose(measured: Measurements, catalogue: Catalogue, sections: readonly EditedSection[], ks: readonly number[]): Choice {
+export function choose(measured: Measurements, catalogue: Catalogue, sections: readonly EditedSection[], plan: EditPlan): Choice {
   const choice = new Choice();
   for (const section of sections) {
     for (const edit of section.edits) {
-      for (const method of methodsFor(section, catalogue, edit, ks)) {
+      for (const method of methodsFor(section, catalogue, edit, plan)) {
         for (const site of section.sites) {
-          if (method.variant === 'supervised') {
-            choice.set(site, editName(edit), method, catalogue.find(site, 'supervised')!, null);
+          if (method.way === 'supervised') {
+            choice.set(site, editName(edit), method, catalogue.find(site, method.variant)!, null);
             continue;
           }
           let best: { entry: Entry; distance: number } | null = null;
           for (const entry of catalogue.at(site)) {
             if (entry.variant !== method.variant) continue;
-            const distance = mean(Array.from(measured.get(distanceKey(site, editName(edit), entry.name, method.k)), Math.sqrt));
+            const distance = mean(Array.from(measured.get(distanceKey(site, editName(edit), entry.name, method)), Math.sqrt));
             if (best === null || distance < best.distance) best = { entry, distance };
           }
           choice.set(site, editName(edit), method, best!.entry, best!.distance);
@@ -119,13 +147,13 @@ export function choose(measured: Measurements, catalogue: Catalogue, sections: r
   return choice;
 }
 
-const key = (what: string, section: string, edit: string, method?: Method) => `${what}|${section}|${edit}|${method ? `${method.variant}|${method.k}` : ''}`;
+const key = (what: string, section: string, edit: string, method?: Method) => `${what}|${section}|${edit}|${method ? `${method.variant}|${method.way}|${method.k}` : ''}`;
 const siteKey = (what: string, site: SiteAddress, edit: string, method?: Method) => key(what, formatSite(site), edit, method);
 
 /** Runs every intervention of Test 2 for one edit on one batch, whose first prompt has number `start`. `pairs` has every site needed, by address. */
 export function measureControl(
   clean: PatchedPrompts, edit: readonly string[], pairs: ReadonlyMap<string, EditPair>, choice: Choice, catalogue: Catalogue,
-  sections: readonly EditedSection[], ks: readonly number[], tally: Tally, start: number,
+  sections: readonly EditedSection[], plan: EditPlan, tally: Tally, start: number,
 ): void {
   const name = editName(edit);
   const { gpu } = clean.clean.logitDiff;
@@ -139,12 +167,12 @@ export function measureControl(
       tally.put(key('truth LD', section.name, name), start, truth.logitDiff);
       for (const pair of own) tally.put(siteKey('no edit', pair.site, name), start, squaredDistance(pair, pair.source.activations));
     });
-    for (const method of methodsFor(section, catalogue, edit, ks)) {
+    for (const method of methodsFor(section, catalogue, edit, plan)) {
       const results = own.map((pair) => {
         const id = siteKey('edited', pair.site, name, method);
         let result = edited.get(id);
         if (!result) {
-          result = choice.get(pair.site, name, method).entry.dictionary.edit(pair.source, pair.target, { attributes: [...edit], k: method.k });
+          result = editBy(choice.get(pair.site, name, method).entry, pair, edit, method);
           edited.set(id, result);
           tally.put(siteKey('weight', pair.site, name, method), start, result.weightRemoved);
           gpu.scope(() => tally.put(siteKey('distance', pair.site, name, method), start, squaredDistance(pair, result!.activations)));
@@ -162,7 +190,7 @@ export function measureControl(
 
 /** The rows of results.json from what was tallied. */
 export function controlRows(
-  measured: Measurements, choice: Choice, catalogue: Catalogue, sections: readonly EditedSection[], ks: readonly number[],
+  measured: Measurements, choice: Choice, catalogue: Catalogue, sections: readonly EditedSection[], plan: EditPlan,
 ): ControlRow[] {
   const cleanPrediction = measured.get(CLEAN_PREDICTION);
   return sections.flatMap((section) => section.edits.flatMap((edit) => {
@@ -171,14 +199,15 @@ export function controlRows(
     const accuracyNoEdit = agreement(cleanPrediction, truth);
     const distanceOf = (of: (site: SiteAddress) => string) => mean(section.sites.map((site) => mean(Array.from(measured.get(of(site)), Math.sqrt))));
     let supervised: { accuracy: number; weight: number } | null = null;
-    return methodsFor(section, catalogue, edit, ks).map((method): ControlRow => {
+    return methodsFor(section, catalogue, edit, plan).map((method): ControlRow => {
       const accuracy = agreement(measured.get(key('prediction', section.name, attribute, method)), truth);
       const weight = sectionWeight(section.sites.map((site) => measured.get(siteKey('weight', site, attribute, method))));
       if (method.variant === 'supervised') supervised = { accuracy, weight: weight.mean };
       return {
         crossSection: section.name,
         attribute,
-        dictionary: method.variant,
+        dictionary: methodName(method),
+        method: method.way,
         k: method.k,
         accuracy,
         accuracyNoEdit,

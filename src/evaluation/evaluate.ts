@@ -10,7 +10,7 @@ import { trainDefaults } from '../training/index.ts';
 import { countActive, placeGroupings } from './active-counts.ts';
 import { approximationRows } from './approximation.ts';
 import { attributeIds, Catalogue, type EditedSection } from './catalogue.ts';
-import { choose, controlRows, distinctEdits, editName } from './control.ts';
+import { choose, controlRows, distinctEdits, editName, type EditPlan } from './control.ts';
 import { addLoaded, BUILT_IN, checkLoaded, describe, fitSupervised, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
 import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './formulas.ts';
 import { interpretabilityRow, interpretFeatures, propertiesOf } from './interpretability.ts';
@@ -143,10 +143,11 @@ class Evaluation {
     const edits = new Map(distinctEdits(sections).map((edit) => [editName(edit), edit]));
     const scored = sampleEdited(task, options.prompts, seeds.evaluation, seeds.counterfactual, edits);
     const selection = sampleEdited(task, options.selectionPrompts, seeds.selection, seeds.counterfactual, edits);
+    const plan: EditPlan = { ks: options.ks, ways: ['agnostic'] };
     const batch = options.batch ?? promptsPerRun(model, longestOf(scored.prompts));
-    const scoring: Scoring = { model, catalogue, sections, edits, ks: options.ks, batch, signal: this.watching.signal };
+    const scoring: Scoring = { model, catalogue, sections, edits, plan, batch, signal: this.watching.signal };
     const choice = choose(
-      await this.phase('choice of SAEs', (progress) => selectionDistances(scoring, selection, progress)), catalogue, sections, options.ks,
+      await this.phase('choice of SAEs', (progress) => selectionDistances(scoring, selection, progress)), catalogue, sections, plan,
     );
     const measured = await this.phase('patched runs', (progress) => scorePrompts(scoring, scored, choice, progress));
     const scoredActivations = await collect(scored.prompts, 'scored activations');
@@ -174,7 +175,7 @@ class Evaluation {
       dictionaries: described.dictionaries,
       tests: {
         approximation: approximationRows(measured, catalogue, sections),
-        control: controlRows(measured, choice, catalogue, sections, options.ks),
+        control: controlRows(measured, choice, catalogue, sections, plan),
         interpretability,
         weights: described.weights,
       },

@@ -129,7 +129,7 @@ class Measure {
       while (prompt < perPrompt.length && (prompt === first || ids.length + perPrompt[prompt]! <= most)) ids.push(...new Array<number>(perPrompt[prompt]!).fill(prompt++ - first));
       if (ids.length === 0) continue;
       const part = await gpu.scope(async () => {
-        const codes = dictionary.encode({ activations: x.rows(start, start + ids.length), attributes: {} });
+        const codes = dictionary.encode({ activations: x.rows(start, ids.length), attributes: {} });
         gpu.copy(dictionary.decode(codes), { storage: reconstruction.storage, byteOffset: reconstruction.byteOffset + start * this.place.width * 4, byteLength: ids.length * this.place.width * 4 }, ids.length * this.place.width * 4);
         const negative = affine(codes, -1);
         const mask = add(activeMask(codes), activeMask(negative));

@@ -94,7 +94,9 @@ const controlRow = z.object({
   crossSection: z.string(),
   attribute: z.string().describe("the edited attribute, or several joined by '+'"),
   dictionary: z.string().describe("begins with 'supervised' or the variant of the SAE"),
-  k: count.describe('features that may change at each site and prompt'),
+  method: z.enum(['supervised', 'agnostic', 'reconstruction', 'aware', 'threshold']).optional().describe(
+    'how features are chosen: greedily towards the counterfactual activation (agnostic) or its reconstruction, by interpretations (aware), by weights above 0.1 (threshold)'),
+  k: count.describe('features that may change at each site and prompt; 0 where the method sets no limit'),
   accuracy: share.describe('share of prompts whose prediction under the edit equals that under the ground-truth patch'),
   accuracyNoEdit: share.describe('the same for the clean run'),
   weightRemoved: z.number().nullable().describe('mean weight, in the original reconstruction, of the features removed or changed'),

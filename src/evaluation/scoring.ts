@@ -3,7 +3,7 @@ import type { Gpt2 } from '../model/index.ts';
 import { formatSite, type SiteAddress } from '../task/index.ts';
 import { CLEAN, measureApproximation } from './approximation.ts';
 import { Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
-import { CLEAN_PREDICTION, editName, editPair, measureControl, measureDistances, type Choice } from './control.ts';
+import { CLEAN_PREDICTION, editName, editPair, measureControl, measureDistances, type Choice, type EditPlan } from './control.ts';
 import { activationsOf, chunksBySpan, PatchedPrompts } from './patching.ts';
 import { Tally, type Measurements } from './tally.ts';
 import type { EditedPrompts } from './task.ts';
@@ -13,7 +13,7 @@ export interface Scoring {
   catalogue: Catalogue;
   sections: readonly EditedSection[];
   edits: ReadonlyMap<string, readonly string[]>;
-  ks: readonly number[];
+  plan: EditPlan;
   /** prompts in one patched run */
   batch: number;
   signal?: AbortSignal;
@@ -29,7 +29,7 @@ const ENOUGH = { software: 32, hardware: 256 };
 
 /** Runs every intervention of both tests on all prompts and reads the numbers back once. */
 export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, choice: Choice, progress: Progress): Promise<Measurements> {
-  const { model, catalogue, sections, edits, ks } = scoring;
+  const { model, catalogue, sections, edits, plan } = scoring;
   const { gpu } = model;
   const tally = new Tally(gpu, prompts.count);
   const sites = sitesOf(sections);
@@ -53,7 +53,7 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
           const counterfactual = counterfactuals.get(name)!.slice(start, end);
           const targets = activationsOf(model, counterfactual, ownSites);
           const pairs = new Map(ownSites.map((site) => [formatSite(site), editPair(clean, counterfactual, targets, site)]));
-          measureControl(clean, edit, pairs, choice, catalogue, own, ks, tally, start);
+          measureControl(clean, edit, pairs, choice, catalogue, own, plan, tally, start);
           for (const tensor of targets.values()) tensor.dispose();
           await turn();
         }
@@ -74,7 +74,7 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
 
 /** Distances that the edits of every SAE leave to the counterfactual activations, on prompts kept for choosing. */
 export async function selectionDistances(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, progress: Progress): Promise<Measurements> {
-  const { model, catalogue, edits, ks } = scoring;
+  const { model, catalogue, edits, plan } = scoring;
   const { gpu } = model;
   const sections = scoring.sections.filter((section) => catalogue.variantsFor(section).length > 0);
   const tally = new Tally(gpu, prompts.count);
@@ -89,7 +89,7 @@ export async function selectionDistances(scoring: Scoring, { prompts, counterfac
           const clean = new PatchedPrompts(model, prompts.slice(start, end), sites);
           const counterfactual = counterfactuals.get(name)!.slice(start, end);
           const targets = activationsOf(model, counterfactual, sites);
-          for (const site of sites) measureDistances(editPair(clean, counterfactual, targets, site), edit, catalogue.at(site), ks, tally, start);
+          for (const site of sites) measureDistances(editPair(clean, counterfactual, targets, site), edit, catalogue.at(site), plan, tally, start);
           for (const tensor of targets.values()) tensor.dispose();
         });
         await gpu.idle();

@@ -65,14 +65,14 @@ test('an edit comes closer to the target with every feature, and its result is m
   const distance = (x: Float32Array, r: number): number => Math.hypot(...Array.from({ length: d }, (_, k) => x[r * d + k]! - b[r * d + k]!));
   let before = a;
   for (const k of [1, 2, 4, 8]) {
-    const { activations, weightRemoved } = on.edit(make(a), make(b), { k });
+    const { activations, weightRemoved } = on.edit(make(a), make(b), { attributes: [], k });
     const after = await activations.read();
     for (let r = 0; r < n; r++) assert.ok(distance(after, r) <= distance(before, r) + 1e-5);
     assert.is((await weightRemoved.read()).length, n);
     before = after;
   }
   assert.ok(distance(before, 0) < distance(a, 0));
-  const { activations } = on.edit(make(a), make(a), { k: 3 });
+  const { activations } = on.edit(make(a), make(a), { attributes: [], k: 3 });
   assert.equal([...await activations.read()], [...a]);
   on.dispose();
 }));

@@ -1,7 +1,7 @@
 import * as assert from 'uvu/assert';
 import type { Dictionary, Examples } from '../../src/dictionary/dictionary.ts';
 import { Catalogue, type EditedSection, type Entry } from '../../src/evaluation/catalogue.ts';
-import { choose, controlRows, distinctEdits, measureDistances, methodsFor, sectionWeight } from '../../src/evaluation/control.ts';
+import { choose, controlRows, distinctEdits, measureDistances, methodsFor, sectionWeight, type EditPlan } from '../../src/evaluation/control.ts';
 import { Measurements, Tally } from '../../src/evaluation/tally.ts';
 import { parseSite, type SiteAddress } from '../../src/task/sites.ts';
 import { addScaled, sub, Tensor } from '../../src/tensor/index.ts';
@@ -9,6 +9,8 @@ import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random } from '../support/numbers.ts';
 
 const test = gpuSuite('control test');
+
+const agnostic = (...ks: number[]): EditPlan => ({ ks, ways: ['agnostic'] });
 
 const A = parseSite('z@L0H0@end');
 const B = parseSite('z@L0H1@end');
@@ -49,19 +51,19 @@ test('each site uses the SAE whose edits come closest, per edit and k', async ()
       // in two batches, as an evaluation would
       for (const [start, end] of [[0, 6], [6, 10]] as const) {
         const part = (values: Float32Array): Examples => ({ activations: Tensor.from(gpu, values.slice(start * 4, end * 4), [end - start, 4]), attributes: {} });
-        measureDistances({ site, source: part(source), target: part(target) }, ['S'], catalogue.at(site), [2, 4], tally, start);
+        measureDistances({ site, source: part(source), target: part(target) }, ['S'], catalogue.at(site), agnostic(2, 4), tally, start);
       }
     }
   });
   const measured = await tally.read();
-  const choice = choose(measured, catalogue, sections, [2, 4]);
+  const choice = choose(measured, catalogue, sections, agnostic(2, 4));
   const distance = (reach: number) => {
     let sum = 0;
     for (let i = 0; i < 10; i++) sum += (1 - reach) * Math.hypot(...[0, 1, 2, 3].map((d) => target[4 * i + d]! - source[4 * i + d]!));
     return sum / 10;
   };
   for (const k of [2, 4]) {
-    const [atA, atB] = [A, B].map((site) => choice.get(site, 'S', { variant: 'vanilla', k }));
+    const [atA, atB] = [A, B].map((site) => choice.get(site, 'S', { variant: 'vanilla', way: 'agnostic', k }));
     assert.is(atA!.entry.name, 'vanilla λ=2');
     assert.is(atB!.entry.name, 'vanilla λ=1');
     assert.ok(Math.abs(atA!.distance! - distance(0.8)) < 1e-5);
@@ -80,22 +82,22 @@ test('rows: agreement with the ground truth, not with the answer; weights over s
     ['clean prediction', Uint32Array.of(1, 2, 3, 4)],
     ['truth|both|S|', Uint32Array.of(1, 9, 9, 9)],
     ['truth LD|both|S|', Float32Array.of(0, 1, 2, 3)],
-    ['prediction|both|S|supervised|2', Uint32Array.of(1, 9, 9, 4)],
-    ['prediction|both|S|vanilla|2', Uint32Array.of(1, 9, 3, 4)],
-    ['LD|both|S|supervised|2', Float32Array.of(1, 1, 1, 1)],
-    ['LD|both|S|vanilla|2', Float32Array.of(2, 2, 2, 2)],
-    ['distance|z@L0H0@end|S|vanilla λ=1|2', Float32Array.of(1, 4)],
-    ['distance|z@L0H1@end|S|vanilla λ=1|2', Float32Array.of(1, 4)],
+    ['prediction|both|S|supervised|supervised|2', Uint32Array.of(1, 9, 9, 4)],
+    ['prediction|both|S|vanilla|agnostic|2', Uint32Array.of(1, 9, 3, 4)],
+    ['LD|both|S|supervised|supervised|2', Float32Array.of(1, 1, 1, 1)],
+    ['LD|both|S|vanilla|agnostic|2', Float32Array.of(2, 2, 2, 2)],
+    ['distance|z@L0H0@end|S|vanilla λ=1|agnostic|2', Float32Array.of(1, 4)],
+    ['distance|z@L0H1@end|S|vanilla λ=1|agnostic|2', Float32Array.of(1, 4)],
   ]);
   for (const [site, weights] of [['z@L0H0@end', [0.2, 0.4, NaN, NaN]], ['z@L0H1@end', [0.4, 0.4, 0.6, NaN]]] as const) {
-    numbers.set(`weight|${site}|S|supervised|2`, Float32Array.of(0.25, 0.25, 0.25, 0.25));
-    numbers.set(`weight|${site}|S|vanilla|2`, Float32Array.from(weights));
-    for (const variant of ['supervised', 'vanilla']) numbers.set(`distance|${site}|S|${variant}|2`, Float32Array.of(1, 4, 9, 16));
+    numbers.set(`weight|${site}|S|supervised|supervised|2`, Float32Array.of(0.25, 0.25, 0.25, 0.25));
+    numbers.set(`weight|${site}|S|vanilla|agnostic|2`, Float32Array.from(weights));
+    for (const variant of ['supervised', 'vanilla']) numbers.set(`distance|${site}|S|${variant}|${variant === 'supervised' ? 'supervised' : 'agnostic'}|2`, Float32Array.of(1, 4, 9, 16));
     numbers.set(`no edit|${site}|S|`, Float32Array.of(4, 4, 4, 4));
   }
   const measured = new Measurements(numbers);
-  const choice = choose(measured, catalogue, sections, [2]);
-  const [supervised, vanilla, ...more] = controlRows(measured, choice, catalogue, sections, [2]);
+  const choice = choose(measured, catalogue, sections, agnostic(2));
+  const [supervised, vanilla, ...more] = controlRows(measured, choice, catalogue, sections, agnostic(2));
   assert.is(more.length, 0);
   assert.is(supervised!.accuracy, 0.75);
   assert.is(supervised!.accuracyNoEdit, 0.25);
@@ -127,9 +129,13 @@ test('supervised edits stand beside k = 2 per attribute; variants need a diction
   catalogue.add(A, entry('vanilla λ=1', 'vanilla', towards(1)));
   const both = section('both', [A, B], [['S'], ['S', 'Pos']]);
   const alone = section('alone', [A], [['S']]);
-  assert.equal(methodsFor(both, catalogue, ['S'], [2, 4]), [{ variant: 'supervised', k: 2 }]);
-  assert.equal(methodsFor(both, catalogue, ['S', 'Pos'], [2]), [{ variant: 'supervised', k: 4 }]);
-  assert.equal(methodsFor(alone, catalogue, ['S'], [2, 4]), [{ variant: 'supervised', k: 2 }, { variant: 'vanilla', k: 2 }, { variant: 'vanilla', k: 4 }]);
+  const supervised = (k: number) => ({ variant: 'supervised', way: 'supervised', k });
+  const vanilla = (way: string, k: number) => ({ variant: 'vanilla', way, k });
+  assert.equal(methodsFor(both, catalogue, ['S'], agnostic(2, 4)), [supervised(2)]);
+  assert.equal(methodsFor(both, catalogue, ['S', 'Pos'], agnostic(2)), [supervised(4)]);
+  assert.equal(methodsFor(alone, catalogue, ['S'], agnostic(2, 4)), [supervised(2), vanilla('agnostic', 2), vanilla('agnostic', 4)]);
+  assert.equal(methodsFor(alone, catalogue, ['S'], { ks: [2, 3], ways: ['aware', 'threshold', 'reconstruction'] }),
+    [supervised(2), vanilla('aware', 2), vanilla('threshold', 0), vanilla('reconstruction', 2), vanilla('reconstruction', 3)]);
   assert.equal(distinctEdits([both, alone]), [['S'], ['S', 'Pos']]);
 });
 
