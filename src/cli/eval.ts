@@ -6,6 +6,7 @@ import { renderTable } from '../report/index.ts';
 import { parseCrossSection, taskJsonSchema } from '../task/index.ts';
 import type { WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
+import { registerSae } from './eval-sae.ts';
 import { evaluationDefaults as defaults, runEvaluation, stoppable, type TaskChoice } from './evaluation.ts';
 import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts';
 
@@ -53,6 +54,7 @@ export function register(program: Command): void {
     .option('--model <dir>', 'model directory or URL in Hugging Face layout')
     .option('--out <dir>', 'directory for results.json and report.html');
   evaluationOptions(own).addHelpText('after', OWN_EXAMPLES).action(runOwn);
+  registerSae(command);
 }
 
 /** What every task's command takes. */

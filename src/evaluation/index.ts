@@ -1,6 +1,6 @@
 /** Evaluations: the three tests, discovery of sites, and whole runs that give one typed record. */
 export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } from './evaluate.ts';
-export { ioiEvaluation, type EvaluationTask } from './task.ts';
+export { ioiEvaluation, type EvaluationTask, type IoiEvaluationOptions } from './task.ts';
 export type { LoadedDictionary, SaePlan } from './dictionaries.ts';
 export { findSections, type DiscoveryOptions } from './select-sections.ts';
 export { rankSites, type Contrast } from './discover.ts';
@@ -15,3 +15,7 @@ export { probeRow, probingRow, probingTest, type ProbedSite, type ProbeRow, type
 export { compareGeometry, geometryRow, type GeometryRow } from './geometry.ts';
 export { compareCoupling, compareReconstructions, couplingRow, explainedRow, type CouplingRow, type ExplainedRow } from './parametrizations.ts';
 export { fitSupervisedCodes, groupOfValues, parametrizationAt, syntheticDictionaries, type SupervisedPlan } from './supervised.ts';
+export { dictionaryMetricsSchema, MetricTotals, saeLensMetricsSchema, type DictionaryMetrics, type SaeLensMetrics } from './metrics.ts';
+export { evaluateMetrics, packTokens, type MetricsOptions } from './metrics-run.ts';
+export { saeBenchSchema, saebenchJsonSchema, saebenchResult, type SaeBenchInputs, type SaeBenchResult } from './saebench.ts';
+export { logitDiffRecovered, measureRecovered, recoveredRowSchema, type LogitDiffs, type RecoveredOptions, type RecoveredRow, type RecoveredStudy } from './ld-recovered.ts';

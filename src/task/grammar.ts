@@ -24,7 +24,10 @@ export interface Grammar {
   prependBos: boolean;
 }
 
-/** The released lists are used with this one prefix, "Then, ", so that all prompts have one length. */
+/**
+ * The released lists are used with this one prefix, "Then, ", so that all prompts have one length: 19 GPT-2 tokens with the beginning one. The
+ * paper prints the second template with "Afterwards," before the third name, which would make it 21: the released file, without it, is right.
+ */
 const RELEASED_PREFIX = 2;
 
 /** Reads `ioi.json`, or else `names.json`, `places.json`, `objects.json`, `templates.json` and, where there are, `prefixes.json` and `genders.json`. */

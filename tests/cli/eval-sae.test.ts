@@ -1,0 +1,72 @@
+/** Metrics of an SAE from the command line. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { saeFiles, Sae } from '../../src/dictionary/index.ts';
+import { saeBenchSchema } from '../../src/evaluation/saebench.ts';
+import { writeDirectoryAtomic } from '../../src/files/node-write.ts';
+import { packageRoot } from '../../src/node-adapter.mjs';
+import { Tensor } from '../../src/tensor/index.ts';
+import { cli } from '../support/cli.ts';
+import { testGpu } from '../support/gpu.ts';
+import { random } from '../support/numbers.ts';
+
+const test = suite<{ folder: string }>('eval sae');
+const mini = join(packageRoot(), 'models', 'ioi-mini');
+
+test.before.each((context) => { context.folder = mkdtempSync(join(tmpdir(), 'diffract-sae-')); });
+test.after.each(({ folder }) => rmSync(folder, { recursive: true, force: true }));
+
+async function writeSae(path: string): Promise<void> {
+  const gpu = await testGpu();
+  const tensor = (shape: number[], seed: number) => Tensor.from(gpu, random(shape, seed), shape);
+  const sae = new Sae('vanilla tried', { encoder: tensor([20, 32], 1), encoderBias: tensor([20], 2), decoder: tensor([20, 32], 3), decoderBias: tensor([32], 4) }, {
+    hook_name: 'blocks.0.attn.hook_z', hook_head_index: 3, prepend_bos: true,
+  });
+  await writeDirectoryAtomic(path, await saeFiles(sae));
+  sae.dispose();
+}
+
+test('text becomes prompts; what is printed is what is written, in SAEBench’s form', async ({ folder }) => {
+  const [sae, text, out] = [join(folder, 'sae'), join(folder, 'book.txt'), join(folder, 'result.json')];
+  await writeSae(sae);
+  writeFileSync(text, 'Mary and John went to the park. John gave a book to Mary. Later, Alice and Adam met at the store. '.repeat(8));
+  const { code, stdout, stderr } = await cli(['eval', 'sae', '--model', mini, '--sae', sae, '--text', text, '--context', '16', '--prompts', '5', '--out', out, '--json']);
+  assert.is(code, 0, stderr);
+  const result = saeBenchSchema.parse(JSON.parse(stdout));
+  assert.equal(result, saeBenchSchema.parse(JSON.parse(readFileSync(out, 'utf8'))));
+  assert.is(result.eval_config.prompts, 5);
+  assert.is(result.eval_config.context_size, 16);
+  assert.is(result.eval_result_metrics.token_stats.total_tokens_eval_reconstruction, 5 * 15);
+  assert.is(result.eval_result_details.length, 20);
+  assert.ok(result.eval_result_metrics.model_behavior_preservation.kl_div_with_sae! > 0);
+  assert.equal([result.sae_cfg_dict.d_sae, result.sae_cfg_dict.hook_head_index, result.sae_lens_id], [20, 3, 'vanilla tried']);
+  const prompts = join(folder, 'prompts.json');
+  writeFileSync(prompts, JSON.stringify([[5, 6, 7, 8], [9, 10]]));
+  const table = await cli(['eval', 'sae', '--model', mini, '--sae', sae, '--tokens', prompts]);
+  assert.is(table.code, 0, table.stderr);
+  assert.match(table.stdout, /reconstruction_quality\n {2}explained_variance +-?[\d.]+/);
+  assert.match(table.stdout, /total_tokens_eval_reconstruction +6\n/);
+});
+
+test('what cannot be used is refused in one line', async ({ folder }) => {
+  const [sae, prompts, out] = [join(folder, 'sae'), join(folder, 'prompts.json'), join(folder, 'result.json')];
+  await writeSae(sae);
+  writeFileSync(prompts, JSON.stringify([[5, 'x']]));
+  const refuses = async (args: readonly string[], pattern: RegExp) => {
+    const { code, stderr } = await cli(['eval', 'sae', '--model', mini, '--sae', sae, '--out', out, ...args]);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, pattern);
+    assert.is(stderr.trim().split('\n').length, 1, stderr);
+    assert.not(existsSync(out));
+  };
+  await refuses([], /either --text <file> or --tokens <file>/);
+  await refuses(['--tokens', prompts], /prompts\.json: a list of prompts is needed/);
+  writeFileSync(prompts, JSON.stringify([[5, 6]]));
+  await refuses(['--tokens', prompts, '--hook', 'blocks.0.hook_resid_post'], /made for hook blocks\.0\.attn\.hook_z/);
+  await refuses(['--text', join(folder, 'gone.txt')], /gone\.txt: no such file/);
+});
+
+test.run();
