@@ -1,15 +1,15 @@
-// Carries out the moves that greedy-select chose: out[p] = source[p] + Σ_i moves[p, i] * decoder[chosen[p, i]].
+// Carries out the first k of the moves that greedy-select chose: out[p] = source[p] + Σ_i moves[p, i] * decoder[chosen[p, i]].
 //
 // binding 0  source   f32 [prompts, width]
-// binding 1  chosen   u32 [prompts, k]; 0xffffffff stands for none
-// binding 2  moves    f32 [prompts, k]
+// binding 1  chosen   u32 [prompts, rounds]; 0xffffffff stands for none
+// binding 2  moves    f32 [prompts, rounds]
 // binding 3  decoder  f32 [features, stride]; the first `width` numbers of a row count
 // binding 4  out      f32 [prompts, width]
 //
 // Dispatch: one thread for a number of out.
 const WORKGROUP: u32 = 64u;
 
-struct Params { prompts: u32, width: u32, stride: u32, k: u32, }
+struct Params { prompts: u32, width: u32, stride: u32, k: u32, rounds: u32, }
 @group(1) @binding(0) var<uniform> params: Params;
 @group(0) @binding(0) var<storage, read> source: array<f32>;
 @group(0) @binding(1) var<storage, read> chosen: array<u32>;
@@ -24,7 +24,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let prompt = item / params.width;
   let column = item - prompt * params.width;
   var sum = source[item];
-  for (var i = prompt * params.k; i < (prompt + 1u) * params.k; i++) {
+  for (var i = prompt * params.rounds; i < prompt * params.rounds + params.k; i++) {
     let feature = chosen[i];
     if (feature != 0xffffffffu) { sum = fma(moves[i], decoder[feature * params.stride + column], sum); }
   }

@@ -53,5 +53,7 @@ export interface Dictionary {
   contributions(codes: Tensor): Tensor;
   /** Changes the source's activations towards the target's by at most k features. */
   edit(source: Examples, target: Examples, options: EditOptions): EditResult;
+  /** Several edits of one source, where that costs less than each by itself. */
+  edits?(source: Examples, target: Examples, options: readonly EditOptions[]): EditResult[];
   dispose(): void;
 }

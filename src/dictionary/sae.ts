@@ -7,9 +7,9 @@
  * too, and both weight matrices stay as they were trained. Nothing that the evaluation computes depends on the difference.
  */
 import { ShapeError, UsageError } from '../errors.ts';
-import { finishedParts, greedyApply, greedyChoose, greedyWeightRemoved, gramMatrix, mul, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type SaeKind, type SaeVariant, type SaeWeights } from '../tensor/index.ts';
+import { finishedParts, gramMatrix, mul, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type SaeKind, type SaeVariant, type SaeWeights } from '../tensor/index.ts';
 import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
-import { awareEdit, thresholdEdit, unitWeights } from './sae-edits.ts';
+import { SaeEdits, unitWeights } from './sae-edits.ts';
 
 /** What is known of where a dictionary comes from; the first four as SAELens names them. */
 export interface SaeMetadata {
@@ -90,20 +90,19 @@ export class Sae implements Dictionary {
    * Edits towards the target by at most k features: greedily, blind to what attributes mean (evaluation.md §5.3), or by one of the ways of sae-edits.ts.
    * Throws UsageError for an edit by interpretations without rankings.
    */
-  edit(source: Examples, target: Examples, { attributes, k, features = 'agnostic', rankings }: EditOptions): EditResult {
+  edit(source: Examples, target: Examples, options: EditOptions): EditResult {
+    return this.edits(source, target, [options])[0]!;
+  }
+
+  /** Several edits of the same source, each as `edit` makes it, for less than their sum. */
+  edits(source: Examples, target: Examples, options: readonly EditOptions[]): EditResult[] {
     const { decoder } = this.weights;
-    const gram = features === 'agnostic' || features === 'reconstruction' ? this.gramOfDecoder() : null;
+    const most = options.reduce((largest, { k }) => Math.max(largest, k), 0);
+    // Formed outside the scope below, which would take it back.
+    const gram = options.some(({ features = 'agnostic' }) => features === 'agnostic' || features === 'reconstruction') ? this.gramOfDecoder() : null;
     return decoder.gpu.scope(() => {
-      const [sourceCodes, targetCodes] = [this.encode(source), this.encode(target)];
-      const codes = { source, target, sourceCodes, targetCodes, decoder };
-      if (features === 'threshold') return thresholdEdit(codes);
-      if (features === 'aware') {
-        if (!rankings) throw new UsageError(`dictionary ${this.name}: an edit by interpretations needs rankings of its features`);
-        return awareEdit(codes, { attributes, k }, rankings);
-      }
-      const [from, to] = features === 'reconstruction' ? [this.decode(sourceCodes), this.decode(targetCodes)] : [source.activations, target.activations];
-      const choice = greedyChoose({ source: from, target: to, sourceCodes, targetCodes, decoder, gram }, k);
-      return { activations: greedyApply(source.activations, decoder, choice), weightRemoved: greedyWeightRemoved(sourceCodes, decoder, choice) };
+      const made = new SaeEdits({ name: this.name, decoder, gram, encode: (examples) => this.encode(examples), decode: (codes) => this.decode(codes) }, source, target, most);
+      return options.map((option) => made.edit(option));
     });
   }
 

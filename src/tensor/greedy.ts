@@ -78,30 +78,48 @@ export function greedyChoose(problem: GreedyProblem, k: number): GreedyChoice {
   });
 }
 
-/** source + Σ_i moves_i d_{chosen_i}, [n, d]. */
-export function greedyApply(source: Tensor, decoder: Tensor, { chosen, moves }: GreedyChoice): Tensor {
+/** source + Σ_i moves_i d_{chosen_i} over the first `k` taken, all unless given: [n, d]. */
+export function greedyApply(source: Tensor, decoder: Tensor, { chosen, moves }: GreedyChoice, k = chosen.shape[1]!): Tensor {
   const { gpu } = source;
   const [n = 0, width = 0] = source.shape;
   const out = Tensor.empty(gpu, source.shape);
   gpu.dispatch({
-    kernel: kernels.apply, params: { prompts: n, width, stride: width, k: chosen.shape[1]! },
+    kernel: kernels.apply, params: { prompts: n, width, stride: width, k: taken(chosen, k), rounds: chosen.shape[1]! },
     bindings: [source, chosen, moves, decoder, out], groups: groupsFor(n * width),
   });
   return out;
 }
 
-/** Weight of the chosen features in the source's reconstruction, [n]; NaN where no feature is active. Codes [n, features] of the source. */
-export function greedyWeightRemoved(codes: Tensor, decoder: Tensor, { chosen }: GreedyChoice): Tensor {
+/** What the weights of an example's features need, made once for all its edits. */
+export interface WeightTerms {
+  /** â − b, [n, d] */
+  signal: Tensor;
+  /** (â − b)·d_j of every feature, [n, features] */
+  along: Tensor;
+}
+
+/** Codes [n, features], decoder [features, d]. */
+export function weightTerms(codes: Tensor, decoder: Tensor): WeightTerms {
+  const signal = matmul(codes, decoder);
+  return { signal, along: matmul(signal, decoder, { transposeB: true }) };
+}
+
+/** Weight in the source's reconstruction of the first `k` chosen features, all unless given: [n]; NaN where no feature is active. Codes [n, features] of the source. */
+export function greedyWeightRemoved(codes: Tensor, decoder: Tensor, { chosen }: GreedyChoice, k = chosen.shape[1]!, terms?: WeightTerms): Tensor {
   const { gpu } = codes;
   const [n = 0, features = 0] = codes.shape;
   return gpu.scope(() => {
-    const signal = matmul(codes, decoder);
-    const along = matmul(signal, decoder, { transposeB: true });
+    const { signal, along } = terms ?? weightTerms(codes, decoder);
     const out = Tensor.empty(gpu, [n]);
     gpu.dispatch({
-      kernel: kernels.weight, params: { prompts: n, features, width: decoder.shape[1]!, k: chosen.shape[1]!, undefined: NAN_BITS },
+      kernel: kernels.weight, params: { prompts: n, features, width: decoder.shape[1]!, k: taken(chosen, k), rounds: chosen.shape[1]!, undefined: NAN_BITS },
       bindings: [codes, along, signal, chosen, out], groups: groupsFor(n),
     });
     return out;
   });
+}
+
+function taken(chosen: Tensor, k: number): number {
+  if (!(Number.isInteger(k) && k >= 0 && k <= chosen.shape[1]!)) throw new ShapeError(`greedy edit: ${k} of ${chosen.shape[1]} features that were chosen`);
+  return k;
 }

@@ -59,11 +59,11 @@ async function check(options: EditOptions, expected: (r: number) => { row: numbe
 }
 
 test('by interpretations: the best ranked active features of the old values go, those of the new ones come', async () => {
-  for (const [attributes, k] of [[['S'], 2], [['S'], 5], [['Pos', 'S'], 4], [['Pos'], 2 * F]] as [string[], number][]) {
+  for (const [attributes, k] of [[['S'], 2], [['S'], 5], [['Pos', 'S'], 4], [['S', 'Pos'], 11], [['Pos', 'S'], 3], [['Pos'], 2 * F]] as [string[], number][]) {
     await check({ attributes, k, features: 'aware' }, (r) => {
       const pick = (x: Float32Array, ids: Record<string, Uint32Array>) => {
         const { codes } = read(x, r);
-        return new Set(attributes.flatMap((name) => rankings[name]![ids[name]![r]!]!.filter((f) => codes[f]! > 0).slice(0, Math.floor(k / 2))));
+        return new Set(attributes.flatMap((name) => rankings[name]![ids[name]![r]!]!.filter((f) => codes[f]! > 0).slice(0, Math.floor(k / 2 / attributes.length))));
       };
       const [gone, come] = [pick(a, old), pick(b, fresh)];
       const [from, to] = [read(a, r).codes, read(b, r).codes];
@@ -101,6 +101,24 @@ test('towards the reconstruction: the moves that bring the source\'s reconstruct
     return applied(r, (f) => (taken.has(f) ? to[f]! - from[f]! : 0), (f) => taken.has(f));
   });
 });
+
+test('many edits at once are the same numbers as each by itself', () => gpu.scope(async () => {
+  const tensors = Object.fromEntries(Object.entries(rankings).map(([name, lists]) => [name, Tensor.from(gpu, Uint32Array.from(lists.flat()), [lists.length, F])]));
+  const side = (x: Float32Array, attributes: Record<string, Uint32Array>) => ({ activations: Tensor.from(gpu, x, [n, d]), attributes });
+  const [source, target] = [side(a, old), side(b, fresh)];
+  const options = (['agnostic', 'reconstruction', 'aware', 'threshold'] as const).flatMap((features) => [6, 0, 1, 3].map((k): EditOptions => ({ attributes: ['S'], k, features, rankings: tensors })));
+  const together = sae.edits(source, target, options);
+  const seen = new Set<string>();
+  for (const [i, option] of options.entries()) {
+    const alone = sae.edit(source, target, option);
+    const found = await together[i]!.activations.read();
+    assert.equal(found, await alone.activations.read(), JSON.stringify(option.features));
+    assert.equal(await together[i]!.weightRemoved.read(), await alone.weightRemoved.read());
+    if (option.k === 0 && option.features !== 'threshold') assert.equal([...found], [...a]);
+    seen.add(found.join());
+  }
+  assert.ok(seen.size > 8, `${seen.size} distinct edits`);
+}));
 
 test('an edit by interpretations needs rankings', () => gpu.scope(() => {
   const side = { activations: Tensor.from(gpu, a, [n, d]), attributes: old };

@@ -154,6 +154,17 @@ test('the edited activation and the weight removed', () => gpu.scope(async () =>
   }
 }));
 
+test('the first rounds of a longer edit, applied and weighed, are the shorter edit', () => gpu.scope(async () => {
+  const on = upload(problem(7, 10, 30, 5));
+  const long = greedyChoose(on, 16);
+  for (const k of [0, 1, 4, 16]) {
+    const short = greedyChoose(on, k);
+    assert.equal(await greedyApply(on.source, on.decoder, long, k).read(), await greedyApply(on.source, on.decoder, short).read());
+    assert.equal(await greedyWeightRemoved(on.sourceCodes, on.decoder, long, k).read(), await greedyWeightRemoved(on.sourceCodes, on.decoder, short).read());
+  }
+  assert.throws(() => greedyApply(on.source, on.decoder, long, 17), (e: unknown) => e instanceof ShapeError);
+}));
+
 test('nothing to do: k = 0, no prompts, equal codes', () => gpu.scope(async () => {
   const p = problem(3, 4, 6, 9);
   const on = upload(p);
