@@ -16,13 +16,13 @@ export function placeGroupings(gpu: Tensor['gpu'], groupings: readonly Grouping[
 }
 
 /**
- * How many prompts of each group each feature is active on, from codes [prompts, features]. Active means code > 0. The counts are exact:
+ * How many prompts of each group each feature is active on, from codes [prompts, features]. Active means that the code is not 0. The counts are exact:
  * sums of ones in float32 stay so up to 2^24 prompts.
  */
 export async function countActive(codes: Tensor, groupings: readonly PlacedGrouping[]): Promise<ActiveCounts> {
   const features = codes.shape[1]!;
   const tables = codes.gpu.scope(() => {
-    const mask = activeMask(codes);
+    const mask = activeMask(codes, { signed: true });
     return groupings.map(({ order, starts }) => segmentSum(mask, order, starts));
   });
   const byGroup = await Promise.all(tables.map((table) => table.read()));

@@ -1,72 +1,22 @@
 /**
  * Test 3: which property of the prompt does each feature stand for (arXiv 2405.08366, section 6 and A.12)?
  *
- * A feature is a detector of the property with the highest F1 between "the feature is active" and "the property holds". Properties here:
- *   A            one attribute has one value (S = "Mary", Pos = "ABB")
- *   A∧B          a many-valued attribute and a two-valued one together (S = "Mary" and Pos = "ABB")
- *   union of A   any of the 2 to 10 values with the best single F1, and union of A∧B the same with B held fixed; valid because the values of
- *                one attribute exclude each other, so that counts of a union are sums of counts
+ * A feature is a detector of the property with the highest F1 between "the feature is active" and "the property holds". Which properties there are
+ * stands in predicates.ts: single values, values at a place, and unions of the m values with the best single F1 of one kind, for every m up to a
+ * limit. Where the values of a kind exclude each other, counts of a union are sums of counts; where two can hold at once (a name anywhere in
+ * the sentence) unions are counted prompt by prompt (interpreter.ts).
  * Supervised codes are scored the same way as SAEs: their features are the attribute values, active where the code is not zero.
  */
 import type { Prompts } from '../task/index.ts';
 import { f1Score, mean, quantile, type F1 } from './formulas.ts';
+import { groupSizes, type Properties, type PropertyKind } from './predicates.ts';
 import type { InterpretabilityRow, Thresholds } from './results.ts';
 import { UsageError } from '../errors.ts';
 
-/** At most this many values in a union. */
+export { groupSizes, propertiesOf, type Grouping, type Properties, type PropertyKind } from './predicates.ts';
+
+/** At most this many values in a union, unless told; the paper allows 30 for dictionaries of a whole language. */
 export const UNION_LIMIT = 10;
-
-/** One group of prompts per id: `ids[p]` is the group that prompt p falls into, `groups` how many there are. */
-export interface Grouping {
-  ids: Uint32Array;
-  groups: number;
-}
-
-/** A kind of property. Its predicates exclude each other; predicate i holds exactly on group `firstGroup + i * groupStride` of grouping `grouping`. */
-export interface PropertyKind {
-  kind: string;
-  labels: string[];
-  grouping: number;
-  firstGroup: number;
-  groupStride: number;
-  /** whether unions of predicates are properties too */
-  unions: boolean;
-}
-
-/** Groupings of the prompts and the properties that are read from them. */
-export interface Properties {
-  groupings: Grouping[];
-  kinds: PropertyKind[];
-}
-
-/** Properties of the prompts from their attributes alone: every single value, and many-valued ∧ two-valued pairs. */
-export function propertiesOf(prompts: Prompts): Properties {
-  const groupings: Grouping[] = [];
-  const kinds: PropertyKind[] = [];
-  const attributes = Object.entries(prompts.attributes);
-  for (const [name, { values, ids }] of attributes) {
-    kinds.push({
-      kind: name, labels: values.map((value) => `${name}=${value}`), grouping: groupings.length, firstGroup: 0, groupStride: 1,
-      unions: values.length > 2,
-    });
-    groupings.push({ ids, groups: values.length });
-  }
-  for (const [name, many] of attributes) {
-    if (many.values.length <= 2) continue;
-    for (const [otherName, other] of attributes) {
-      const width = other.values.length;
-      if (width !== 2) continue;
-      for (let side = 0; side < width; side++) {
-        kinds.push({
-          kind: `${name}∧${otherName}`, labels: many.values.map((value) => `${name}=${value}∧${otherName}=${other.values[side]}`),
-          grouping: groupings.length, firstGroup: side, groupStride: width, unions: true,
-        });
-      }
-      groupings.push({ ids: many.ids.map((id, prompt) => id * width + other.ids[prompt]!), groups: many.values.length * width });
-    }
-  }
-  return { groupings, kinds };
-}
 
 /**
  * Refuses prompts on which some value never occurs: its recall would be 0/0, and a ranking of features for it arbitrary (the trap of the
@@ -104,55 +54,135 @@ export interface Interpretation extends F1 {
   property: string;
 }
 
-/** The property with the highest F1 for each feature that is active at all; the earliest property wins ties, a smaller union before a larger. */
-export function interpretFeatures(properties: Properties, counts: ActiveCounts): Interpretation[] {
+/** Unions of one kind whose predicates may overlap: for each feature the predicates in the order in which they join. */
+export interface UnionCounts {
+  /** predicates of feature f: order[f * limit …], NO_PREDICATE behind the last: [features * limit] */
+  order: Uint32Array;
+  /** prompts where the feature is active and one of its first m + 1 predicates holds: [limit * features] */
+  both: ArrayLike<number>;
+  /** prompts where one of its first m + 1 predicates holds: [features * limit] */
+  holds: ArrayLike<number>;
+}
+
+export interface InterpretOptions {
+  /** Most values in a union; UNION_LIMIT unless told. */
+  unionLimit?: number;
+  /** Counts of unions of kinds whose predicates overlap; such kinds have no unions without. */
+  overlapping?: ReadonlyMap<PropertyKind, UnionCounts>;
+}
+
+/** How often each predicate of a kind holds, and holds where each feature is active. */
+export interface KindCounts {
+  kind: PropertyKind;
+  /** [predicates] */
+  holds: Float64Array;
+  /** [predicates * features] */
+  both: Float32Array;
+}
+
+/** Counts of all predicates of one kind, from counts by group. */
+export function kindCounts(properties: Properties, kind: PropertyKind, { features, byGroup }: ActiveCounts): KindCounts {
+  const places = properties.groupings.flatMap(({ groups }, grouping) => Array.from({ length: groups }, (_, group) => ({ grouping, group })));
   const sizes = properties.groupings.map(groupSizes);
-  const interpretations: Interpretation[] = [];
-  for (let feature = 0; feature < counts.features; feature++) {
-    const active = counts.active[feature]!;
-    if (active === 0) continue;
-    let best: Interpretation | null = null;
-    for (const kind of properties.kinds) {
-      const candidate = bestOfKind(kind, sizes[kind.grouping]!, counts.byGroup[kind.grouping]!, counts.features, feature, active);
-      if (candidate && (best === null || candidate.f1 > best.f1)) best = candidate;
+  const holds = new Float64Array(kind.labels.length);
+  const both = new Float32Array(kind.labels.length * features);
+  kind.members.forEach((members, predicate) => {
+    for (const member of members) {
+      const { grouping, group } = places[member]!;
+      holds[predicate]! += sizes[grouping]![group]!;
+      const table = byGroup[grouping]!;
+      for (let f = 0; f < features; f++) both[predicate * features + f]! += table[group * features + f]!;
     }
-    if (best) interpretations.push(best);
-  }
-  return interpretations;
+  });
+  return { kind, holds, both };
 }
 
-function bestOfKind(kind: PropertyKind, sizes: Float64Array, table: ArrayLike<number>, features: number, feature: number, active: number): Interpretation | null {
-  const singles: { index: number; both: number; holds: number; score: F1 }[] = [];
-  for (let index = 0; index < kind.labels.length; index++) {
-    const group = kind.firstGroup + index * kind.groupStride;
-    const both = table[group * features + feature]!;
-    const holds = sizes[group]!;
-    const score = f1Score(both, active, holds);
-    if (score.f1 > -Infinity) singles.push({ index, both, holds, score });
+/**
+ * A feature's predicates by falling F1, the earlier first among equals, written to `order`; at most as many as fit, and only those that hold
+ * somewhere where the feature is active: others lower the F1 of any union. Returns how many there are.
+ */
+export function bestPredicates({ holds, both }: KindCounts, features: number, feature: number, active: number, order: Uint32Array | number[], scores: Float64Array): number {
+  const limit = scores.length;
+  let found = 0;
+  for (let predicate = 0; predicate < holds.length; predicate++) {
+    const shared = both[predicate * features + feature]!;
+    if (shared === 0) continue;
+    const f1 = (2 * shared) / (active + holds[predicate]!);
+    if (found === limit && f1 <= scores[limit - 1]!) continue;
+    let at = found < limit ? found++ : limit - 1;
+    for (; at > 0 && scores[at - 1]! < f1; at--) {
+      scores[at] = scores[at - 1]!;
+      order[at] = order[at - 1]!;
+    }
+    scores[at] = f1;
+    order[at] = predicate;
   }
-  if (singles.length === 0) return null;
-  singles.sort((a, b) => b.score.f1 - a.score.f1 || a.index - b.index);
-  const first = singles[0]!;
-  let best: Interpretation = { ...first.score, feature, active, kind: kind.kind, property: kind.labels[first.index]! };
-  if (!kind.unions) return best;
-  let both = first.both;
-  let holds = first.holds;
-  for (let size = 2; size <= Math.min(UNION_LIMIT, singles.length); size++) {
-    both += singles[size - 1]!.both;
-    holds += singles[size - 1]!.holds;
-    const score = f1Score(both, active, holds);
-    if (score.f1 <= best.f1) continue;
-    const members = singles.slice(0, size).map((single) => kind.labels[single.index]!);
-    best = { ...score, feature, active, kind: `union of ${kind.kind}`, property: members.join(' or ') };
-  }
-  return best;
+  return found;
 }
 
-/** Number of prompts in each group. */
-export function groupSizes({ ids, groups }: Grouping): Float64Array {
-  const sizes = new Float64Array(groups);
-  for (const id of ids) sizes[id]!++;
-  return sizes;
+/**
+ * The property with the highest F1 for each feature that is active at all; the earliest kind wins ties, a smaller union before a larger. Features that
+ * no property ever meets have none.
+ */
+export function interpretFeatures(properties: Properties, counts: ActiveCounts, options: InterpretOptions = {}): Interpretation[] {
+  const { features } = counts;
+  const best = new Array<Candidate | null>(features).fill(null);
+  for (const kind of properties.kinds) {
+    const table = kindCounts(properties, kind, counts);
+    const search = new KindSearch(table, counts, options);
+    for (let feature = 0; feature < features; feature++) {
+      if (counts.active[feature]! === 0) continue;
+      const candidate = search.best(feature);
+      if (candidate && candidate.f1 > (best[feature]?.f1 ?? -Infinity)) best[feature] = candidate;
+    }
+  }
+  return best.flatMap((candidate, feature): Interpretation[] => {
+    if (!candidate) return [];
+    const active = counts.active[feature]!;
+    const { kind, predicates, both, holds } = candidate;
+    const property = predicates.map((predicate) => kind.labels[predicate]!).join(' or ');
+    return [{ ...f1Score(both, active, holds), feature, active, kind: predicates.length > 1 ? `union of ${kind.kind}` : kind.kind, property }];
+  });
+}
+
+interface Candidate { kind: PropertyKind; predicates: number[]; f1: number; both: number; holds: number }
+
+/** The best property of one kind, feature by feature. */
+class KindSearch {
+  private readonly table: KindCounts;
+  private readonly counts: ActiveCounts;
+  private readonly overlap: UnionCounts | null;
+  private readonly order: Uint32Array;
+  private readonly scores: Float64Array;
+
+  constructor(table: KindCounts, counts: ActiveCounts, { unionLimit = UNION_LIMIT, overlapping }: InterpretOptions) {
+    const { unions } = table.kind;
+    this.table = table;
+    this.counts = counts;
+    this.overlap = overlapping?.get(table.kind) ?? null;
+    const limit = unions === 'exclusive' || this.overlap ? unionLimit : 1;
+    this.order = new Uint32Array(limit);
+    this.scores = new Float64Array(limit);
+  }
+
+  best(feature: number): Candidate | null {
+    const { table: { kind, holds, both }, counts: { features }, order, overlap } = this;
+    const active = this.counts.active[feature]!;
+    const found = bestPredicates(this.table, features, feature, active, order, this.scores);
+    if (found === 0) return null;
+    let size = 1;
+    let best = { f1: this.scores[0]!, both: both[order[0]! * features + feature]!, holds: holds[order[0]!]! };
+    let union = best;
+    for (let m = 1; m < found; m++) {
+      const shared = overlap ? overlap.both[m * features + feature]! : union.both + both[order[m]! * features + feature]!;
+      const held = overlap ? overlap.holds[feature * order.length + m]! : union.holds + holds[order[m]!]!;
+      union = { f1: (2 * shared) / (active + held), both: shared, holds: held };
+      if (union.f1 <= best.f1) continue;
+      best = union;
+      size = m + 1;
+    }
+    return { kind, predicates: [...order.subarray(0, size)], ...best };
+  }
 }
 
 /** One row of results.json from the interpretations of a dictionary's features. `prompts` is how many the counts are over. */

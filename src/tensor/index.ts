@@ -17,7 +17,7 @@ export type { AuxiliaryOptions } from './sae-auxiliary.ts';
 export { dictionariesPerStep, saePath, stepBytes, type SaePath, type StepSizes } from './sae-plan.ts';
 export { adam, adamDefaults, adamPipelines, adamRows, type AdamSettings, type AdamStep, type AdamTensors } from './adam.ts';
 export { formsGram, gramMatrix, greedyApply, greedyChoose, greedyWeightRemoved, weightTerms, type GreedyChoice, type GreedyProblem, type WeightTerms } from './greedy.ts';
-export { activeMask, pickRanked, reciprocalRows } from './codes.ts';
+export { activeMask, countUnions, pickRanked, reciprocalRows } from './codes.ts';
 export { affine, exp, fill, gelu, relu, transpose, widen16 } from './elementwise.ts';
 export { maxRows, meanColumns, meanRows, segmentSum, sumColumns, sumRows, sumSquaresRows } from './reduce.ts';
 export { randomBits, randomNormal, randomUniform, type RandomOptions } from './random.ts';

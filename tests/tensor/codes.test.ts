@@ -1,5 +1,6 @@
 import * as assert from 'uvu/assert';
-import { activeMask, reciprocalRows, segments, segmentSum, Tensor } from '../../src/tensor/index.ts';
+import { activeMask, countUnions, reciprocalRows, segments, segmentSum, Tensor } from '../../src/tensor/index.ts';
+import { ShapeError } from '../../src/errors.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 
@@ -13,8 +14,9 @@ test('a mask is 1 where a code is above zero', async () => {
     const mask = activeMask(codes);
     assert.equal(mask.shape, shape);
     assert.equal([...(await mask.read())], [...data].map((x) => (x > 0 ? 1 : 0)));
-    codes.dispose();
-    mask.dispose();
+    const either = activeMask(codes, { signed: true });
+    assert.equal([...(await either.read())], [...data].map((x) => (x !== 0 ? 1 : 0)));
+    for (const tensor of [codes, mask, either]) tensor.dispose();
   }
 });
 
@@ -51,6 +53,31 @@ test('segments list rows by group, and sums over them are sums by group', async 
     assert.ok(relativeError(sums, expected) < 1e-6);
     assert.ok(sums.subarray(42).every((value) => value === 0));
   });
+});
+
+test('rows of growing unions are counted once, at the first value that holds', async () => {
+  const gpu = await testGpu();
+  for (const [rows, features, columns, values, most] of [[1, 1, 1, 1, 1], [13, 5, 2, 7, 3], [300, 33, 2, 11, 10], [520, 70, 3, 4, 30], [0, 4, 2, 3, 2]] as const) {
+    const codes = random([rows, features], 4).map((x, i) => (i % 3 === 0 ? 0 : x));
+    // Some values are none, some are in no union.
+    const holds = Uint32Array.from(random([rows, columns], 5), (x, i) => (i % 6 === 5 ? 0xffffffff : Math.floor(((x + 1) / 2) * values)));
+    const ranks = Uint32Array.from(random([values, features], 6), (x) => Math.floor(((x + 1) / 2) * (most + 2)));
+    const expected = new Float32Array(most * features);
+    for (let p = 0; p < rows; p++) {
+      for (let f = 0; f < features; f++) {
+        if (codes[p * features + f] === 0) continue;
+        const places = [...holds.subarray(p * columns, (p + 1) * columns)].filter((value) => value < values).map((value) => ranks[value * features + f]!);
+        const first = Math.min(...places);
+        if (first < most) expected[first * features + f]!++;
+      }
+    }
+    await gpu.scope(async () => {
+      const found = countUnions(Tensor.from(gpu, codes, [rows, features]), Tensor.from(gpu, holds, [rows, columns]), Tensor.from(gpu, ranks, [values, features]), most);
+      assert.equal(found.shape, [most, features]);
+      assert.equal([...(await found.read())], [...expected]);
+    });
+  }
+  gpu.scope(() => assert.throws(() => countUnions(Tensor.zeros(gpu, [3, 2]), Tensor.zeros(gpu, [3, 1], 'u32'), Tensor.zeros(gpu, [4, 3], 'u32'), 2), (e: unknown) => e instanceof ShapeError));
 });
 
 test.run();
