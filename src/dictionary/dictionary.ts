@@ -38,6 +38,8 @@ export interface EditResult {
   activations: Tensor;
   /** Weight of the removed features in the source's reconstruction (evaluation.md §5.5), [n]; NaN where no feature is active. */
   weightRemoved: Tensor;
+  /** Features that change, [n], where an edit does not take as many as it may. */
+  changed?: Tensor;
 }
 
 export interface Dictionary {

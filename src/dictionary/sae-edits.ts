@@ -24,6 +24,11 @@ export function unitWeights(codes: Tensor, decoder: Tensor): Tensor {
   return matmul(reciprocalRows(matmul(codes, decoder)), decoder, { transposeB: true });
 }
 
+/** 1 where a code is not zero: signed kinds have negative ones. */
+function active(codes: Tensor): Tensor {
+  return activeMask(mul(codes, codes));
+}
+
 /** What edits ask of a dictionary. */
 export interface EditedDictionary {
   name: string;
@@ -88,6 +93,7 @@ export class SaeEdits {
     return {
       activations: add(sub(source.activations, matmul(gone, decoder)), matmul(come, decoder)),
       weightRemoved: sumRows(mul(gone, this.units())),
+      changed: sumRows(add(active(gone), active(come))),
     };
   }
 
@@ -102,6 +108,7 @@ export class SaeEdits {
     return {
       activations: add(this.source.activations, matmul(mul(changed, sub(targetCodes, sourceCodes)), decoder)),
       weightRemoved: sumRows(mul(changed, weights)),
+      changed: sumRows(changed),
     };
   }
 

@@ -17,6 +17,8 @@ export interface Entry {
   lambda: number | null;
   scale: number | null;
   curve: CurvePoint[];
+  /** Epoch of training that an SAE is of, where several of one training are there. */
+  epoch?: number | null;
   /** Features by falling F1 with each attribute's values, for edits by interpretations; the catalogue's to dispose. */
   rankings?: Rankings;
 }
@@ -76,10 +78,16 @@ export class Catalogue {
     return variants.filter((variant) => rest.every((site) => this.at(site).some((entry) => entry.variant === variant)));
   }
 
-  /** The mean activation of a site for each of `count` prompts: [count, headWidth]. */
-  meanRows(site: SiteAddress, count: number): Tensor {
+  /** The mean activation of a site: [1, headWidth]. */
+  meanOf(site: SiteAddress): Tensor {
     const mean = this.means.get(formatSite(site));
     if (!mean) throw new RangeError(`no mean activation is known for ${formatSite(site)}`);
+    return mean;
+  }
+
+  /** The mean activation of a site for each of `count` prompts: [count, headWidth]. */
+  meanRows(site: SiteAddress, count: number): Tensor {
+    const mean = this.meanOf(site);
     return gatherRows(mean, Tensor.from(mean.gpu, new Uint32Array(count), [count]));
   }
 
@@ -105,23 +113,24 @@ export function examplesAt(clean: PatchedPrompts, site: SiteAddress): Examples {
 export class Reconstructions {
   private readonly clean: PatchedPrompts;
   private readonly catalogue: Catalogue;
-  private readonly made = new Map<string, { reconstruction: Tensor; residual: Tensor; codes: Tensor }>();
+  private readonly made = new Map<string, { reconstruction: Tensor; residual: Tensor }>();
 
   constructor(clean: PatchedPrompts, catalogue: Catalogue) {
     this.clean = clean;
     this.catalogue = catalogue;
   }
 
-  of(site: SiteAddress, entry: Entry): { reconstruction: Tensor; residual: Tensor; codes: Tensor } {
+  of(site: SiteAddress, entry: Entry): { reconstruction: Tensor; residual: Tensor } {
     const key = `${formatSite(site)} ${entry.name}`;
     let result = this.made.get(key);
     if (!result) {
       const examples = examplesAt(this.clean, site);
-      const codes = entry.dictionary.encode(examples);
-      const reconstruction = entry.dictionary.decode(codes);
-      const error = sub(examples.activations, reconstruction);
-      const residual = add(this.catalogue.meanRows(site, this.clean.prompts.count), error);
-      result = { reconstruction, residual, codes };
+      // Codes are far larger than what is kept.
+      result = examples.activations.gpu.scope(() => {
+        const reconstruction = entry.dictionary.decode(entry.dictionary.encode(examples));
+        const error = sub(examples.activations, reconstruction);
+        return { reconstruction, residual: add(this.catalogue.meanRows(site, this.clean.prompts.count), error) };
+      });
       this.made.set(key, result);
     }
     return result;

@@ -3,152 +3,84 @@
  *
  * Ground truth: the prompt runs with every site of the cross-section set to its activation on the counterfactual prompt. Accuracy of an edit:
  * share of prompts whose most likely token at the last position equals that under the ground-truth patch; the clean run gives the baseline.
- *   supervised   a - u_old + u_new for each edited attribute
+ *   supervised   a - u_old + u_new for each edited attribute, or another way of swapping codes (SupervisedCodes.edit)
  *   SAE          at most k features, chosen greedily to come close to the counterfactual activation, or by one of the other ways that the paper
  *                tried (sae-edits.ts): close to its reconstruction, by interpretations, by their weights
  * Weight removed: the weight w_i = f_i d_i·(â - b) / ‖â - b‖² that the removed features have in the original reconstruction, summed;
- * mean over sites where it is defined, then over prompts. Of the SAEs of one variant each site uses, per attribute and k, the one whose edits
- * come closest in l2 to the counterfactual activation, measured on prompts that are not scored.
+ * mean over sites where it is defined, then over prompts. Which SAE of a variant a site uses is told by choice.ts.
+ *
+ * The axes of the paper's figure 4: accuracy (acc - acc_none) / (acc_sup - acc_none), as released clipped to [0, 2]; weight (w - w_sup) / (1 - w_sup),
+ * also of every prompt by itself, averaged over sites and clipped below at -5 (its figure 22).
  */
-import { SupervisedCodes, type EditResult, type Examples, type FeatureEdit } from '../dictionary/index.ts';
+import type { EditResult } from '../dictionary/index.ts';
 import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
-import { sub, sumSquaresRows, type Tensor } from '../tensor/index.ts';
-import { attributeIds, examplesAt, isSupervised, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
-import { agreement, mean, meanIgnoringNaN, relativeAccuracy, relativeWeight } from './formulas.ts';
+import type { Tensor } from '../tensor/index.ts';
+import { attributeIds, examplesAt, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
+import { editsBy, squaredDistance, type Choice, type EditPair } from './choice.ts';
+import { agreement, DENOMINATOR_GUARD, distribution, mean, meanIgnoringNaN, relativeAccuracy, relativeWeight } from './formulas.ts';
+import { editName, hasEdit, isReference, methodKey, methodName, methodsFor, type EditPlan, type Method } from './methods.ts';
 import type { PatchedPrompts } from './patching.ts';
 import type { ControlRow } from './results.ts';
 import type { Measurements, Tally } from './tally.ts';
 
 export const CLEAN_PREDICTION = 'clean prediction';
 
-/** One way of editing: a variant's dictionaries with at most k features changed; k is 0 where the way of choosing features says how many. */
-export interface Method {
-  variant: string;
-  way: 'supervised' | FeatureEdit;
-  k: number;
-}
-
-/** What a method is called where kinds of dictionaries are: agnostic edits are what a variant's name alone means. */
-export function methodName({ variant, way }: Pick<Method, 'variant' | 'way'>): string {
-  return way === 'supervised' || way === 'agnostic' ? variant : `${variant}, ${way}`;
-}
-
-/** Which ways of editing SAEs are tried, with which k. */
-export interface EditPlan {
-  ks: readonly number[];
-  ways: readonly FeatureEdit[];
-}
-
-/** The name of a set of attributes. */
-export function editName(attributes: readonly string[]): string {
-  return attributes.join('+');
-}
-
-/** Distinct sets of attributes that any cross-section edits. */
-export function distinctEdits(sections: readonly EditedSection[]): string[][] {
-  return [...new Map(sections.flatMap(({ edits }) => edits).map((edit) => [editName(edit), edit])).values()];
-}
-
-/**
- * Supervised codes change one feature out and one in per attribute and term, to be compared with k = 2; SAEs are tried with each k, by
- * interpretations with each even one. Supervised dictionaries without the edited attributes are left out.
- */
-export function methodsFor(section: EditedSection, catalogue: Catalogue, edit: readonly string[], plan: EditPlan): Method[] {
-  const supervised = catalogue.supervisedFor(section).flatMap((variant): Method[] => {
-    const codes = catalogue.find(section.sites[0]!, variant)!.dictionary;
-    if (!(codes instanceof SupervisedCodes)) return [{ variant, way: 'supervised', k: 2 * edit.length }];
-    return codes.canEdit(edit) ? [{ variant, way: 'supervised', k: codes.changes(edit) }] : [];
-  });
-  return [...supervised, ...catalogue.variantsFor(section).flatMap((variant) => plan.ways.flatMap((way) => ksOf(way, plan.ks).map((k): Method => ({ variant, way, k }))))];
-}
-
-function ksOf(way: FeatureEdit, ks: readonly number[]): readonly number[] {
-  return way === 'threshold' ? [0] : way === 'aware' ? ks.filter((k) => k % 2 === 0) : ks;
-}
-
-/** Activations of one batch and of its counterfactual at a site. */
-export interface EditPair {
-  site: SiteAddress;
-  source: Examples;
-  target: Examples;
-}
-
 /** Pairs the clean run's activations with those of the counterfactual prompts. */
 export function editPair(clean: PatchedPrompts, counterfactual: Prompts, targets: ReadonlyMap<string, Tensor>, site: SiteAddress): EditPair {
   return { site, source: examplesAt(clean, site), target: { activations: targets.get(formatSite(site))!, attributes: attributeIds(counterfactual) } };
 }
 
-/** ‖a_t - a'‖² per prompt. */
-function squaredDistance(pair: EditPair, activations: Tensor): Tensor {
-  return sumSquaresRows(sub(pair.target.activations, activations));
-}
-
-const distanceKey = (site: SiteAddress, edit: string, name: string, { way, k }: Pick<Method, 'way' | 'k'>) => `distance|${formatSite(site)}|${edit}|${name}|${way}|${k}`;
-
-/** The edit that an entry makes by a method. */
-function editBy(entry: Entry, { source, target }: EditPair, edit: readonly string[], { way, k }: Pick<Method, 'way' | 'k'>): EditResult {
-  return entry.dictionary.edit(source, target, { attributes: [...edit], k, ...(way === 'supervised' ? {} : { features: way }), ...(entry.rankings ? { rankings: entry.rankings } : {}) });
-}
-
-/** Tallies the distance that every SAE at a site reaches by every way with every k, on one batch of the selection prompts. */
-export function measureDistances(pair: EditPair, edit: readonly string[], entries: readonly Entry[], plan: EditPlan, tally: Tally, start: number): void {
-  const { gpu } = pair.source.activations;
-  for (const entry of entries) {
-    if (isSupervised(entry)) continue;
-    for (const way of plan.ways) {
-      for (const k of ksOf(way, plan.ks)) {
-        gpu.scope(() => tally.put(distanceKey(pair.site, editName(edit), entry.name, { way, k }), start, squaredDistance(pair, editBy(entry, pair, edit, { way, k }).activations)));
-      }
-    }
-  }
-}
-
-/** Which entry each site uses, per edit, variant and k. */
-export class Choice {
-  private readonly chosen = new Map<string, { entry: Entry; distance: number | null }>();
-
-  private key(site: SiteAddress, edit: string, method: Method): string {
-    return `${formatSite(site)}|${edit}|${method.variant}|${method.way}|${method.k}`;
-  }
-
-  set(site: SiteAddress, edit: string, method: Method, entry: Entry, distance: number | null): void {
-    this.chosen.set(this.key(site, edit, method), { entry, distance });
-  }
-
-  get(site: SiteAddress, edit: string, method: Method): { entry: Entry; distance: number | null } {
-    const chosen = this.chosen.get(this.key(site, edit, method));
-    if (!chosen) throw new RangeError(`no dictionary was chosen for ${this.key(site, edit, method)}`);
-    return chosen;
-  }
-}
-
-/** The SAE with the smallest mean distance for each site, edit, variant and k; the first of equals. Supervised codes have no rival. */
-export function choose(measured: Measurements, catalogue: Catalogue, sections: readonly EditedSection[], plan: EditPlan): Choice {
-  const choice = new Choice();
-  for (const section of sections) {
-    for (const edit of section.edits) {
-      for (const method of methodsFor(section, catalogue, edit, plan)) {
-        for (const site of section.sites) {
-          if (method.way === 'supervised') {
-            choice.set(site, editName(edit), method, catalogue.find(site, method.variant)!, null);
-            continue;
-          }
-          let best: { entry: Entry; distance: number } | null = null;
-          for (const entry of catalogue.at(site)) {
-            if (entry.variant !== method.variant) continue;
-            const distance = mean(Array.from(measured.get(distanceKey(site, editName(edit), entry.name, method)), Math.sqrt));
-            if (best === null || distance < best.distance) best = { entry, distance };
-          }
-          choice.set(site, editName(edit), method, best!.entry, best!.distance);
-        }
-      }
-    }
-  }
-  return choice;
-}
-
-const key = (what: string, section: string, edit: string, method?: Method) => `${what}|${section}|${edit}|${method ? `${method.variant}|${method.way}|${method.k}` : ''}`;
+const key = (what: string, section: string, edit: string, method?: Method) => `${what}|${section}|${edit}|${method ? methodKey(method) : ''}`;
 const siteKey = (what: string, site: SiteAddress, edit: string, method?: Method) => key(what, formatSite(site), edit, method);
+
+/** Edited activations of one batch for one edit, by site and method; each made once, whatever cross-sections share it. */
+class EditedSites {
+  private readonly made = new Map<string, Tensor>();
+  private readonly edit: readonly string[];
+  private readonly choice: Choice;
+  private readonly plan: EditPlan;
+  private readonly tally: Tally;
+  private readonly start: number;
+
+  constructor(edit: readonly string[], choice: Choice, plan: EditPlan, tally: Tally, start: number) {
+    this.edit = edit;
+    this.choice = choice;
+    this.plan = plan;
+    this.tally = tally;
+    this.start = start;
+  }
+
+  get(site: SiteAddress, method: Method): Tensor {
+    return this.made.get(this.key(site, method))!;
+  }
+
+  /** Makes what is missing of a site's edits by all methods, those by one dictionary together, and tallies weights and distances. */
+  make(pair: EditPair, methods: readonly Method[]): void {
+    const name = editName(this.edit);
+    const groups = new Map<Entry, Method[]>();
+    for (const method of methods) {
+      if (this.made.has(this.key(pair.site, method))) continue;
+      const { entry } = this.choice.get(pair.site, name, method);
+      groups.set(entry, [...(groups.get(entry) ?? []), method]);
+    }
+    for (const [entry, own] of groups) {
+      const results = editsBy(entry, pair, this.edit, own, this.plan);
+      own.forEach((method, i) => this.keep(pair, method, results[i]!));
+    }
+  }
+
+  private keep(pair: EditPair, method: Method, { activations, weightRemoved, changed }: EditResult): void {
+    const put = (what: string, values: Tensor) => this.tally.put(siteKey(what, pair.site, editName(this.edit), method), this.start, values);
+    this.made.set(this.key(pair.site, method), activations);
+    put('weight', weightRemoved);
+    if (changed) put('changed', changed);
+    activations.gpu.scope(() => put('distance', squaredDistance(pair, activations)));
+  }
+
+  private key(site: SiteAddress, method: Method): string {
+    return `${formatSite(site)}|${methodKey(method)}`;
+  }
+}
 
 /** Runs every intervention of Test 2 for one edit on one batch, whose first prompt has number `start`. `pairs` has every site needed, by address. */
 export function measureControl(
@@ -157,9 +89,9 @@ export function measureControl(
 ): void {
   const name = editName(edit);
   const { gpu } = clean.clean.logitDiff;
-  const edited = new Map<string, EditResult>();
+  const edited = new EditedSites(edit, choice, plan, tally, start);
   for (const section of sections) {
-    if (!section.edits.some((candidate) => editName(candidate) === name)) continue;
+    if (!hasEdit(section, name)) continue;
     const own = section.sites.map((site) => pairs.get(formatSite(site))!);
     gpu.scope(() => {
       const truth = clean.patched(own.map(({ site, target }) => ({ site, values: target.activations })));
@@ -167,20 +99,11 @@ export function measureControl(
       tally.put(key('truth LD', section.name, name), start, truth.logitDiff);
       for (const pair of own) tally.put(siteKey('no edit', pair.site, name), start, squaredDistance(pair, pair.source.activations));
     });
-    for (const method of methodsFor(section, catalogue, edit, plan)) {
-      const results = own.map((pair) => {
-        const id = siteKey('edited', pair.site, name, method);
-        let result = edited.get(id);
-        if (!result) {
-          result = editBy(choice.get(pair.site, name, method).entry, pair, edit, method);
-          edited.set(id, result);
-          tally.put(siteKey('weight', pair.site, name, method), start, result.weightRemoved);
-          gpu.scope(() => tally.put(siteKey('distance', pair.site, name, method), start, squaredDistance(pair, result!.activations)));
-        }
-        return { site: pair.site, values: result.activations };
-      });
+    const methods = methodsFor(section, catalogue, edit, plan);
+    for (const pair of own) edited.make(pair, methods);
+    for (const method of methods) {
       gpu.scope(() => {
-        const outcome = clean.patched(results);
+        const outcome = clean.patched(own.map(({ site }) => ({ site, values: edited.get(site, method) })));
         tally.put(key('prediction', section.name, name, method), start, outcome.prediction);
         tally.put(key('LD', section.name, name, method), start, outcome.logitDiff);
       });
@@ -197,36 +120,83 @@ export function controlRows(
     const attribute = editName(edit);
     const truth = measured.get(key('truth', section.name, attribute));
     const accuracyNoEdit = agreement(cleanPrediction, truth);
-    const distanceOf = (of: (site: SiteAddress) => string) => mean(section.sites.map((site) => mean(Array.from(measured.get(of(site)), Math.sqrt))));
-    let supervised: { accuracy: number; weight: number } | null = null;
-    return methodsFor(section, catalogue, edit, plan).map((method): ControlRow => {
-      const accuracy = agreement(measured.get(key('prediction', section.name, attribute, method)), truth);
-      const weight = sectionWeight(section.sites.map((site) => measured.get(siteKey('weight', site, attribute, method))));
-      if (method.variant === 'supervised') supervised = { accuracy, weight: weight.mean };
+    const over = (what: string, method?: Method) => section.sites.map((site) => measured.get(siteKey(what, site, attribute, method)));
+    const distanceOf = (what: string, method?: Method) => mean(over(what, method).map((squares) => mean(Array.from(squares, Math.sqrt))));
+    const accuracyOf = (method: Method) => agreement(measured.get(key('prediction', section.name, attribute, method)), truth);
+    const methods = methodsFor(section, catalogue, edit, plan);
+    const reference = methods.find(isReference);
+    const supervised = reference && { accuracy: accuracyOf(reference), weights: over('weight', reference) };
+    return methods.map((method): ControlRow => {
+      const accuracy = accuracyOf(method);
+      const weights = over('weight', method);
+      const weight = sectionWeight(weights);
+      const accuracyRelative = supervised ? relativeAccuracy(accuracy, accuracyNoEdit, supervised.accuracy) : null;
+      const counted = section.sites.every((site) => measured.has(siteKey('changed', site, attribute, method)));
       return {
         crossSection: section.name,
         attribute,
         dictionary: methodName(method),
         method: method.way,
         k: method.k,
+        changed: counted ? mean(over('changed', method).map(mean)) : undefined,
         accuracy,
         accuracyNoEdit,
         weightRemoved: Number.isNaN(weight.mean) ? null : weight.mean,
-        accuracyRelative: supervised && relativeAccuracy(accuracy, accuracyNoEdit, supervised.accuracy),
-        weightRelative: supervised && !Number.isNaN(weight.mean) ? relativeWeight(weight.mean, supervised.weight) : null,
-        distance: distanceOf((site) => siteKey('distance', site, attribute, method)),
-        distanceNoEdit: distanceOf((site) => siteKey('no edit', site, attribute)),
+        accuracyRelative,
+        accuracyRelativeClipped: accuracyRelative === null ? null : Math.min(2, Math.max(0, accuracyRelative)),
+        weightRelative: supervised && !Number.isNaN(weight.mean) ? relativeWeight(weight.mean, sectionWeight(supervised.weights).mean) : null,
+        weightNormalised: supervised ? distribution(normalisedWeights(weights, supervised.weights), WEIGHT_RANGE) : null,
+        distance: distanceOf('distance', method),
+        distanceNoEdit: distanceOf('no edit'),
         logitDiff: mean(measured.get(key('LD', section.name, attribute, method))),
         logitDiffGroundTruth: mean(measured.get(key('truth LD', section.name, attribute))),
         groundTruthFlipped: 1 - accuracyNoEdit,
         weightSkipped: weight.skipped,
-        chosen: section.sites.flatMap((site) => {
+        chosen: method.way === 'supervised' ? [] : section.sites.map((site) => {
           const { entry, distance } = choice.get(site, attribute, method);
-          return distance === null ? [] : [{ site: formatSite(site), dictionary: entry.name, distance }];
+          return { site: formatSite(site), dictionary: entry.name, distance };
         }),
       };
     });
   }));
+}
+
+/** Bins of normalised weights: 0 is the supervised edit, 1 removes everything. */
+const WEIGHT_RANGE = { low: -5, high: 2, bins: 28 };
+
+/**
+ * (w − w_sup) / (1 − w_sup) of every prompt, mean over sites where it exists, clipped below at −5; NaN where no site has one. Weights [sites][prompts].
+ */
+export function normalisedWeights(bySite: readonly ArrayLike<number>[], supervised: readonly ArrayLike<number>[]): Float64Array {
+  return Float64Array.from({ length: bySite[0]?.length ?? 0 }, (_, prompt) => {
+    const own = bySite.map((weights, site) => {
+      const rest = 1 - supervised[site]![prompt]!;
+      return Math.abs(rest) > DENOMINATOR_GUARD ? (weights[prompt]! - supervised[site]![prompt]!) / rest : NaN;
+    });
+    return Math.max(WEIGHT_RANGE.low, meanIgnoringNaN(own).mean);
+  });
+}
+
+/** Accuracy against weight removed, over k: a line of the trade-off plots. */
+export interface TradeOffCurve {
+  crossSection: string;
+  attribute: string;
+  /** As rows name it: the variant and the way. */
+  dictionary: string;
+  points: { k: number; accuracy: number; weightRemoved: number | null }[];
+}
+
+/** One curve for each cross-section, edit and method, by growing k, in the order of the rows. */
+export function tradeOffCurves(rows: readonly ControlRow[]): TradeOffCurve[] {
+  const curves = new Map<string, TradeOffCurve>();
+  for (const { crossSection, attribute, dictionary, k, accuracy, weightRemoved } of rows) {
+    const id = JSON.stringify([crossSection, attribute, dictionary]);
+    const curve = curves.get(id) ?? { crossSection, attribute, dictionary, points: [] };
+    curves.set(id, curve);
+    curve.points.push({ k, accuracy, weightRemoved });
+  }
+  for (const { points } of curves.values()) points.sort((a, b) => a.k - b.k);
+  return [...curves.values()];
 }
 
 /** Mean over sites, then over prompts, of the weights that are defined; how many pairs of site and prompt are not. */

@@ -14,6 +14,8 @@ export const BUILT_IN = ['supervised', 'vanilla'] as const;
 /** Prompts whose weights go into the statistics of weights. */
 const WEIGHT_PROMPTS = 256;
 const CURVE_POINTS = 100;
+/** Weights of a reconstruction's features may add up to this much more or less than 1. */
+const SUM_TOLERANCE = 0.05;
 
 /** How SAEs are trained: one per site and λ, all in one batch. */
 export interface SaePlan extends Partial<Omit<TrainSettings, 'seed'>> {
@@ -147,7 +149,7 @@ function statisticsOf(contributions: Float32Array, features: number): Omit<Weigh
     sums.push(row.reduce((sum, weight) => sum + weight, 0));
     for (const weight of row) if (weight !== 0) active.push(weight);
   }
-  return { weights: active.length, ...weightStatistics(active), meanSum: sums.length > 0 ? mean(sums) : null };
+  return { weights: active.length, ...weightStatistics(active), meanSum: sums.length > 0 ? mean(sums) : null, sumsToOne: sums.length > 0 ? sums.every((sum) => Math.abs(sum - 1) <= SUM_TOLERANCE) : null };
 }
 
 function curvePoint({ step, loss, mse, l1_loss, l0, dead_fraction }: LogRecord): CurvePoint {

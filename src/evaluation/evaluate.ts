@@ -10,10 +10,12 @@ import { trainDefaults } from '../training/index.ts';
 import { countActive, placeGroupings } from './active-counts.ts';
 import { approximationRows } from './approximation.ts';
 import { attributeIds, Catalogue, type EditedSection } from './catalogue.ts';
-import { choose, controlRows, distinctEdits, editName, type EditPlan } from './control.ts';
+import { choose } from './choice.ts';
+import { controlRows } from './control.ts';
 import { addLoaded, BUILT_IN, checkLoaded, describe, fitSupervised, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
 import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './formulas.ts';
 import { interpretabilityRow, interpretFeatures, propertiesOf } from './interpretability.ts';
+import { editsOf, type EditPlan } from './methods.ts';
 import { RESULTS_SCHEMA, type InterpretabilityRow, type Results, type SiteRow } from './results.ts';
 import { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
 import { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
@@ -140,7 +142,7 @@ class Evaluation {
     }
     addLoaded(catalogue, options.loaded);
 
-    const edits = new Map(distinctEdits(sections).map((edit) => [editName(edit), edit]));
+    const edits = editsOf(sections);
     const scored = sampleEdited(task, options.prompts, seeds.evaluation, seeds.counterfactual, edits);
     const selection = sampleEdited(task, options.selectionPrompts, seeds.selection, seeds.counterfactual, edits);
     const plan: EditPlan = { ks: options.ks, ways: ['agnostic'] };

@@ -52,6 +52,33 @@ export function quantile(values: ArrayLike<number>, q: number): number | null {
   return sorted[below]! + (place - below) * (sorted[above]! - sorted[below]!);
 }
 
+/** How numbers are spread: what plots of them need. */
+export interface Distribution {
+  /** numbers that are counted; those that are NaN are not */
+  count: number;
+  mean: number | null;
+  quantiles: { '0.05': number | null; '0.25': number | null; '0.5': number | null; '0.75': number | null; '0.95': number | null };
+  /** bins of equal width from `low` to `high`; the first and the last take what lies outside */
+  histogram: { low: number; high: number; counts: number[] };
+}
+
+/** Numbers that are NaN are left out. The upper end is the largest number unless given. */
+export function distribution(values: ArrayLike<number>, { low = 0, high, bins = 20 }: { low?: number; high?: number; bins?: number } = {}): Distribution {
+  const numbers = Array.from(values).filter((value) => !Number.isNaN(value));
+  const top = high ?? numbers.reduce((most, value) => Math.max(most, value), low);
+  const counts = new Array<number>(bins).fill(0);
+  for (const value of numbers) {
+    const bin = top > low ? Math.floor(((value - low) / (top - low)) * bins) : 0;
+    counts[Math.min(bins - 1, Math.max(0, bin))]!++;
+  }
+  const at = (q: number) => quantile(numbers, q);
+  return {
+    count: numbers.length, mean: numbers.length > 0 ? mean(numbers) : null,
+    quantiles: { '0.05': at(0.05), '0.25': at(0.25), '0.5': at(0.5), '0.75': at(0.75), '0.95': at(0.95) },
+    histogram: { low, high: top, counts },
+  };
+}
+
 /** Mean over prompts of |a - b|. */
 export function meanAbsoluteDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   sameLength(a, b);
@@ -151,4 +178,32 @@ export function weightStatistics(weights: ArrayLike<number>): { negative: number
 
 function sameLength(a: ArrayLike<number>, b: ArrayLike<number>): void {
   if (a.length !== b.length) throw new RangeError(`numbers of ${a.length} prompts cannot be compared with those of ${b.length}`);
+}
+
+/** Spearman's rank correlation, equal values sharing the mean of their ranks; null for fewer than two pairs, or where one side is constant or holds NaN. */
+export function spearman(a: ArrayLike<number>, b: ArrayLike<number>): number | null {
+  sameLength(a, b);
+  const [x, y] = [ranks(a), ranks(b)];
+  const [centreX, centreY] = [mean(x), mean(y)];
+  let [both, squaresX, squaresY] = [0, 0, 0];
+  for (let i = 0; i < x.length; i++) {
+    both += (x[i]! - centreX) * (y[i]! - centreY);
+    squaresX += (x[i]! - centreX) ** 2;
+    squaresY += (y[i]! - centreY) ** 2;
+  }
+  const value = both / Math.sqrt(squaresX * squaresY);
+  return Number.isFinite(value) ? value : null;
+}
+
+/** Ranks from 1; NaN where a value is. */
+function ranks(values: ArrayLike<number>): Float64Array {
+  const order = Array.from({ length: values.length }, (_, i) => i).sort((a, b) => values[a]! - values[b]!);
+  const out = new Float64Array(values.length);
+  for (let start = 0; start < order.length;) {
+    let end = start + 1;
+    while (end < order.length && values[order[end]!] === values[order[start]!]) end++;
+    for (let i = start; i < end; i++) out[order[i]!] = Number.isNaN(values[order[i]!]!) ? NaN : (start + 1 + end) / 2;
+    start = end;
+  }
+  return out;
 }

@@ -46,7 +46,7 @@ const task = z.object({
   }),
 });
 
-const siteRow = z.object({
+export const siteRow = z.object({
   site: z.string().describe('{kind}@L{layer}H{head}@{position}'),
   kind: z.enum(['q', 'k', 'v', 'z']),
   layer: count,
@@ -62,7 +62,7 @@ const siteRow = z.object({
   selected: z.boolean(),
 });
 
-const crossSection = z.object({
+export const sectionSchema = z.object({
   name: z.string(),
   origin: z.enum(['discovered', 'published', 'given']),
   sites: z.array(z.string()).min(1).describe('patched and edited jointly'),
@@ -71,7 +71,14 @@ const crossSection = z.object({
     'mean |change of the logit difference| / mean clean logit difference when all its sites are patched jointly, per attribute; empty when not measured'),
 });
 
-const approximationRow = z.object({
+const distributionSchema = z.object({
+  count: count.describe('numbers that exist'),
+  mean: z.number().nullable(),
+  quantiles: z.object({ '0.05': z.number().nullable(), '0.25': z.number().nullable(), '0.5': z.number().nullable(), '0.75': z.number().nullable(), '0.95': z.number().nullable() }),
+  histogram: z.object({ low: z.number(), high: z.number(), counts: z.array(count) }).describe('bins of equal width; the outer ones take what lies outside'),
+});
+
+export const approximationRow = z.object({
   crossSection: z.string(),
   dictionary: z.string().describe("begins with 'supervised' or the variant of the SAE"),
   sufficiency: z.number().nullable().describe('mean LD with reconstructions patched in / mean clean LD; best 1'),
@@ -81,27 +88,33 @@ const approximationRow = z.object({
   logitDiffReconstructed: z.number().describe('the patched LD that sufficiency compares'),
   logitDiffResidual: z.number().describe('the patched LD that necessity compares'),
   meanAbsoluteChange: z.number().describe('mean over prompts of |LD patched with reconstructions - clean LD|'),
+  change: distributionSchema.optional().describe('over prompts, |LD patched with reconstructions - clean LD|'),
+  selection: z.enum(['trade-off', 'distance']).optional().describe('how each site chose its SAE of the variant; absent where the dictionary is one'),
+  chosen: z.array(z.object({ site: z.string(), dictionary: z.string() })).optional(),
   note: z.string().nullable().describe('why a score is null'),
 });
 
 const chosenSae = z.object({
   site: z.string(),
   dictionary: z.string(),
-  distance: z.number().describe('mean l2 distance of the edited to the counterfactual activation on the selection prompts'),
+  distance: z.number().nullable().describe('mean l2 distance of the edited to the counterfactual activation on the selection prompts; null where SAEs are not chosen by it'),
 });
 
-const controlRow = z.object({
+export const controlRow = z.object({
   crossSection: z.string(),
   attribute: z.string().describe("the edited attribute, or several joined by '+'"),
   dictionary: z.string().describe("begins with 'supervised' or the variant of the SAE"),
   method: z.enum(['supervised', 'agnostic', 'reconstruction', 'aware', 'threshold']).optional().describe(
     'how features are chosen: greedily towards the counterfactual activation (agnostic) or its reconstruction, by interpretations (aware), by weights above 0.1 (threshold)'),
   k: count.describe('features that may change at each site and prompt; 0 where the method sets no limit'),
+  changed: z.number().optional().describe('mean number of features that change at a site and prompt, where the method does not take k of them'),
   accuracy: share.describe('share of prompts whose prediction under the edit equals that under the ground-truth patch'),
   accuracyNoEdit: share.describe('the same for the clean run'),
   weightRemoved: z.number().nullable().describe('mean weight, in the original reconstruction, of the features removed or changed'),
   accuracyRelative: z.number().nullable().describe('(accuracy - no edit) / (supervised - no edit)'),
+  accuracyRelativeClipped: z.number().nullable().optional().describe('the same, clipped to [0, 2]'),
   weightRelative: z.number().nullable().describe('(weight - supervised weight) / (1 - supervised weight)'),
+  weightNormalised: distributionSchema.nullable().optional().describe('the same of every prompt, mean over sites, clipped below at -5'),
   distance: z.number().describe('mean l2 distance of the edited to the counterfactual activation over sites and scored prompts'),
   distanceNoEdit: z.number().describe('mean l2 distance of the clean to the counterfactual activation'),
   logitDiff: z.number().describe('mean LD of the original answers under the edit'),
@@ -113,7 +126,7 @@ const controlRow = z.object({
 
 const thresholds = z.object({ '0.5': count, '0.6': count, '0.8': count });
 
-const interpretabilityRow = z.object({
+export const interpretabilityRow = z.object({
   site: z.string(),
   dictionary: z.string(),
   features: count,
@@ -132,7 +145,7 @@ const interpretabilityRow = z.object({
   activePerPrompt: z.number().describe('mean number of active features'),
 });
 
-const weightRow = z.object({
+export const weightRow = z.object({
   site: z.string(),
   dictionary: z.string(),
   weights: count.describe('weights of active features, over prompts'),
@@ -140,13 +153,14 @@ const weightRow = z.object({
   meanNegative: z.number().nullable(),
   aboveOne: share,
   meanSum: z.number().nullable().describe('mean over prompts of the sum of weights; 1 but for rounding'),
+  sumsToOne: z.boolean().nullable().optional().describe('every sum is 1 to within 0.05; null where no feature was active'),
 });
 
 const curvePoint = z.object({
   step: count, loss: z.number(), l2: z.number(), l1: z.number(), l0: z.number(), dead: share,
 });
 
-const dictionary = z.object({
+export const dictionaryRow = z.object({
   name: z.string(),
   variant: z.string(),
   site: z.string(),
@@ -196,8 +210,8 @@ export const resultsSchema = z.object({
   model,
   task,
   sites: z.array(siteRow).describe('ranking of sites by their effect, strongest first'),
-  crossSections: z.array(crossSection),
-  dictionaries: z.array(dictionary),
+  crossSections: z.array(sectionSchema),
+  dictionaries: z.array(dictionaryRow),
   tests: z.object({
     approximation: z.array(approximationRow),
     control: z.array(controlRow),
@@ -210,8 +224,8 @@ export const resultsSchema = z.object({
 
 export type Results = z.infer<typeof resultsSchema>;
 export type SiteRow = z.infer<typeof siteRow>;
-export type CrossSectionRow = z.infer<typeof crossSection>;
-export type DictionaryRow = z.infer<typeof dictionary>;
+export type CrossSectionRow = z.infer<typeof sectionSchema>;
+export type DictionaryRow = z.infer<typeof dictionaryRow>;
 export type CurvePoint = z.infer<typeof curvePoint>;
 export type ApproximationRow = z.infer<typeof approximationRow>;
 export type ControlRow = z.infer<typeof controlRow>;

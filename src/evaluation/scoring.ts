@@ -1,9 +1,12 @@
 /** The forward passes of Tests 1 and 2: batches of prompts through every intervention, and the distances that SAEs are chosen by. */
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, type SiteAddress } from '../task/index.ts';
-import { CLEAN, measureApproximation } from './approximation.ts';
-import { Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
-import { CLEAN_PREDICTION, editName, editPair, measureControl, measureDistances, type Choice, type EditPlan } from './control.ts';
+import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
+import { Tensor } from '../tensor/index.ts';
+import { CLEAN, eachDictionary, measureApproximation, type Approximated } from './approximation.ts';
+import { attributeIds, Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
+import { measureDistances, type Choice } from './choice.ts';
+import { CLEAN_PREDICTION, editPair, measureControl } from './control.ts';
+import { hasEdit, type EditPlan } from './methods.ts';
 import { activationsOf, chunksBySpan, PatchedPrompts } from './patching.ts';
 import { Tally, type Measurements } from './tally.ts';
 import type { EditedPrompts } from './task.ts';
@@ -14,6 +17,8 @@ export interface Scoring {
   sections: readonly EditedSection[];
   edits: ReadonlyMap<string, readonly string[]>;
   plan: EditPlan;
+  /** What Test 1 reconstructs with; every dictionary unless given. */
+  approximated?: readonly Approximated[];
   /** prompts in one patched run */
   batch: number;
   signal?: AbortSignal;
@@ -29,7 +34,7 @@ const ENOUGH = { software: 32, hardware: 256 };
 
 /** Runs every intervention of both tests on all prompts and reads the numbers back once. */
 export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, choice: Choice, progress: Progress): Promise<Measurements> {
-  const { model, catalogue, sections, edits, plan } = scoring;
+  const { model, catalogue, sections, edits, plan, approximated = eachDictionary(catalogue, sections) } = scoring;
   const { gpu } = model;
   const tally = new Tally(gpu, prompts.count);
   const sites = sitesOf(sections);
@@ -44,11 +49,11 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
         tally.put(CLEAN_PREDICTION, start, clean.clean.prediction);
         const reconstructions = new Reconstructions(clean, catalogue);
         for (const section of sections) {
-          measureApproximation(clean, reconstructions, catalogue, [section], tally, start);
+          measureApproximation(clean, reconstructions, catalogue, section, approximated, tally, start);
           await turn();
         }
         for (const [name, edit] of edits) {
-          const own = sections.filter((section) => section.edits.some((candidate) => editName(candidate) === name));
+          const own = sections.filter((section) => hasEdit(section, name));
           const ownSites = sitesOf(own);
           const counterfactual = counterfactuals.get(name)!.slice(start, end);
           const targets = activationsOf(model, counterfactual, ownSites);
@@ -72,34 +77,75 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
   }
 }
 
+/** Most bytes of codes at once where edits are measured without running the model. */
+const CODE_BYTES = 16 * 2 ** 20;
+
 /** Distances that the edits of every SAE leave to the counterfactual activations, on prompts kept for choosing. */
 export async function selectionDistances(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, progress: Progress): Promise<Measurements> {
   const { model, catalogue, edits, plan } = scoring;
   const { gpu } = model;
   const sections = scoring.sections.filter((section) => catalogue.variantsFor(section).length > 0);
   const tally = new Tally(gpu, prompts.count);
-  const chunks = sections.length > 0 ? chunksBySpan(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware) : [];
+  const steps = sections.length > 0 ? edits.size + [...edits.keys()].reduce((sum, name) => sum + editedSites(sections, name).length, 0) : 0;
+  let done = 0;
+  const turn = async (): Promise<void> => {
+    await gpu.idle();
+    scoring.signal?.throwIfAborted();
+    progress(++done, steps);
+  };
   try {
-    let done = 0;
-    for (const [start, end] of chunks) {
+    await gpu.scope(async () => {
+      if (sections.length === 0) return;
+      // The model runs once on every prompt; dictionaries are tried on all activations together.
+      const all = sitesOf(sections.filter(({ edits: own }) => own.length > 0));
+      const sources = await allActivations(scoring, prompts, all);
       for (const [name, edit] of edits) {
-        scoring.signal?.throwIfAborted();
-        gpu.scope(() => {
-          const sites = sitesOf(sections.filter((section) => section.edits.some((candidate) => editName(candidate) === name)));
-          const clean = new PatchedPrompts(model, prompts.slice(start, end), sites);
-          const counterfactual = counterfactuals.get(name)!.slice(start, end);
-          const targets = activationsOf(model, counterfactual, sites);
-          for (const site of sites) measureDistances(editPair(clean, counterfactual, targets, site), edit, catalogue.at(site), plan, tally, start);
-          for (const tensor of targets.values()) tensor.dispose();
+        await gpu.scope(async () => {
+          const counterfactual = counterfactuals.get(name)!;
+          const sites = editedSites(sections, name);
+          const targets = await allActivations(scoring, counterfactual, sites);
+          await turn();
+          for (const site of sites) {
+            const entries = catalogue.at(site);
+            const features = entries.reduce((most, { dictionary }) => Math.max(most, dictionary.features), 1);
+            const rows = Math.max(1, Math.floor(CODE_BYTES / (4 * features)));
+            for (let start = 0; start < prompts.count; start += rows) {
+              const end = Math.min(prompts.count, start + rows);
+              const part = (of: ReadonlyMap<string, Tensor>, from: Prompts) => ({ activations: of.get(formatSite(site))!.rows(start, end), attributes: attributeIds(from.slice(start, end)) });
+              measureDistances({ site, source: part(sources, prompts), target: part(targets, counterfactual) }, edit, entries, plan, tally, start);
+            }
+            await turn();
+          }
         });
-        await gpu.idle();
-        progress(++done, chunks.length * edits.size);
       }
-    }
+    });
     return await tally.read();
   } finally {
     tally.dispose();
   }
+}
+
+/** Activations of all prompts at sites, by address, run in the batches that scored prompts run in. */
+async function allActivations({ model, batch, signal }: Scoring, prompts: Prompts, sites: readonly SiteAddress[]): Promise<Map<string, Tensor>> {
+  const { gpu } = model;
+  const width = model.config.headWidth;
+  const all = new Map(sites.map((site) => [formatSite(site), Tensor.empty(gpu, [prompts.count, width])]));
+  for (const [start, end] of chunksBySpan(prompts, batch, gpu.software ? ENOUGH.software : ENOUGH.hardware)) {
+    signal?.throwIfAborted();
+    const part = activationsOf(model, prompts.slice(start, end), sites);
+    for (const [site, values] of part) {
+      const { storage, byteOffset } = all.get(site)!;
+      gpu.copy(values, { storage, byteOffset: byteOffset + start * width * 4, byteLength: values.byteLength }, values.byteLength);
+      values.dispose();
+    }
+    await gpu.idle();
+  }
+  return all;
+}
+
+/** Sites of the cross-sections that make an edit. */
+function editedSites(sections: readonly EditedSection[], name: string): SiteAddress[] {
+  return sitesOf(sections.filter((section) => hasEdit(section, name)));
 }
 
 function sitesOf(sections: readonly EditedSection[]): SiteAddress[] {

@@ -1,7 +1,9 @@
 import * as assert from 'uvu/assert';
 import type { Dictionary, Examples } from '../../src/dictionary/dictionary.ts';
 import { Catalogue, type EditedSection, type Entry } from '../../src/evaluation/catalogue.ts';
-import { choose, controlRows, distinctEdits, measureDistances, methodsFor, sectionWeight, type EditPlan } from '../../src/evaluation/control.ts';
+import { choose, measureDistances } from '../../src/evaluation/choice.ts';
+import { controlRows, sectionWeight } from '../../src/evaluation/control.ts';
+import { distinctEdits, methodsFor, type EditPlan } from '../../src/evaluation/methods.ts';
 import { Measurements, Tally } from '../../src/evaluation/tally.ts';
 import { parseSite, type SiteAddress } from '../../src/task/sites.ts';
 import { addScaled, sub, Tensor } from '../../src/tensor/index.ts';

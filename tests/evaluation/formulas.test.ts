@@ -2,7 +2,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   agreement, deviation, f1Score, mean, meanAbsoluteDifference, meanIgnoringNaN, necessity, positiveShare, quantile, relativeAccuracy,
-  relativeWeight, sufficiency, weightStatistics,
+  relativeWeight, spearman, sufficiency, weightStatistics,
 } from '../../src/evaluation/formulas.ts';
 
 const test = suite('evaluation formulas');
@@ -119,6 +119,23 @@ test('means, quantiles and counts', () => {
 test('weight statistics count negative weights and those above one', () => {
   assert.equal(weightStatistics([-0.5, -0.1, 0.2, 1, 1.4]), { negative: 0.4, meanNegative: -0.3, aboveOne: 0.2 });
   assert.equal(weightStatistics([]), { negative: 0, meanNegative: null, aboveOne: 0 });
+});
+
+test('rank correlation: by hand, with ties, against counting pairs, and where there is none', () => {
+  assert.is(spearman([1, 2, 3, 4], [10, 20, 30, 400]), 1);
+  assert.ok(Math.abs(spearman([1, 2, 3, 4], [4, 3, 2, 1])! + 1) < 1e-12);
+  // ranks 1, 2.5, 2.5, 4 and 1, 3, 2, 4
+  assert.ok(Math.abs(spearman([0, 5, 5, 9], [1, 7, 3, 8])! - 4.5 / Math.sqrt(4.5 * 5)) < 1e-12);
+  // The rank of a value is how many are below it, and half of those that equal it.
+  const [a, b] = [Array.from({ length: 40 }, (_, i) => (i * 7919) % 13), Array.from({ length: 40 }, (_, i) => (i * 104729) % 17)];
+  const rank = (list: number[]) => list.map((v) => list.filter((w) => w < v).length + list.filter((w) => w === v).length / 2);
+  const centred = (list: number[]) => list.map((v) => v - list.reduce((sum, w) => sum + w, 0) / list.length);
+  const [x, y] = [centred(rank(a)), centred(rank(b))];
+  const dot = (p: number[], q: number[]) => p.reduce((sum, v, i) => sum + v * q[i]!, 0);
+  assert.ok(Math.abs(spearman(a, b)! - dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y))) < 1e-12);
+  assert.is(spearman([1, 1, 1], [1, 2, 3]), null);
+  assert.is(spearman([1, NaN, 3], [1, 2, 3]), null);
+  assert.is(spearman([1], [1]), null);
 });
 
 test.run();
