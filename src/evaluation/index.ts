@@ -1,10 +1,17 @@
 /** Evaluations: the three tests, discovery of sites, and whole runs that give one typed record. */
 export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } from './evaluate.ts';
-export { ioiEvaluation, type EvaluationTask, type IoiEvaluationOptions } from './task.ts';
-export type { LoadedDictionary, SaePlan } from './dictionaries.ts';
-export { findSections, type DiscoveryOptions } from './select-sections.ts';
+export { ioiEvaluation, type EvaluationTask, type IoiEvaluationOptions, sampleEdited, seedsOf, withEveryValue, type EditedPrompts } from './task.ts';
+export { describe, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
+export { Catalogue, type EditedSection, type Entry } from './catalogue.ts';
+export { addRankings, rankFeatures, type RankedPrompts } from './rankings.ts';
+export { approximationRows, bestByDistance, bestByTradeOffs, eachDictionary, eachSupervised, type Approximated } from './approximation.ts';
+export { bestTradeOff, Choice, choose, chooseByTradeOff, TRADE_OFF, type TradeOff } from './choice.ts';
+export { controlRows, normalisedWeights, tradeOffCurves, type TradeOffCurve } from './control.ts';
+export { distinctEdits, editName, editsOf, methodName, methodsFor, type EditPlan, type Method } from './methods.ts';
+export { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
+export { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
 export { rankSites, type Contrast } from './discover.ts';
-export { agreement, deviation, f1Score, mean, necessity, quantile, sufficiency, weightStatistics, type F1, type Score } from './formulas.ts';
+export { agreement, deviation, distribution, type Distribution, positiveShare, spearman, f1Score, mean, necessity, quantile, sufficiency, weightStatistics, type F1, type Score } from './formulas.ts';
 export { countActive, placeGroupings, type PlacedGrouping } from './active-counts.ts';
 export * from './results.ts';
 export { attentionDefaults, attentionMechanism, attentionSchema, boxSchema, decomposeScores, type AttentionOptions, type AttentionResult, type ScorePairRow, type ScoreRow, type ScoreStudy, type TakenApart } from './mechanism.ts';
@@ -19,3 +26,4 @@ export { dictionaryMetricsSchema, MetricTotals, saeLensMetricsSchema, type Dicti
 export { evaluateMetrics, packTokens, type MetricsOptions } from './metrics-run.ts';
 export { saeBenchSchema, saebenchJsonSchema, saebenchResult, type SaeBenchInputs, type SaeBenchResult } from './saebench.ts';
 export { logitDiffRecovered, measureRecovered, recoveredRowSchema, type LogitDiffs, type RecoveredOptions, type RecoveredRow, type RecoveredStudy } from './ld-recovered.ts';
+export { interpretabilityRow as interpretabilityRowFrom, interpretFeatures, propertiesOf } from './interpretability.ts';
