@@ -8,4 +8,6 @@ export * from './task/index.ts';
 export * from './dictionary/index.ts';
 export * from './training/index.ts';
 export * from './evaluation/index.ts';
+export * from './phenomena/index.ts';
+export * from './reproduction/index.ts';
 export { renderReport, renderTable, type ReportOptions } from './report/index.ts';

@@ -103,7 +103,7 @@ export function isGpt2Small(model: Gpt2): boolean {
 }
 
 /** One bar per phase, each taking the place of the last. */
-class PhaseBars {
+export class PhaseBars {
   private name = '';
   private bar: ReturnType<typeof progress> | null = null;
 
@@ -123,13 +123,13 @@ class PhaseBars {
   }
 }
 
-function versions(): Record<string, string> {
+export function versions(): Record<string, string> {
   const webgpu = (createRequire(import.meta.url)('webgpu/package.json') as { version: string }).version;
   return { diffract: DIFFRACT_VERSION, node: process.version, webgpu };
 }
 
 /** Runs work that Ctrl-C stops: the signal is aborted, and the exit code becomes 130. A second Ctrl-C ends the process as usual. */
-export async function stoppable(work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function stoppable(work: (signal: AbortSignal) => Promise<void>, left = 'nothing was written'): Promise<void> {
   const controller = new AbortController();
   const stop = (): void => controller.abort();
   process.once('SIGINT', stop);
@@ -137,7 +137,7 @@ export async function stoppable(work: (signal: AbortSignal) => Promise<void>): P
     await work(controller.signal);
   } catch (error) {
     if (!controller.signal.aborted) throw error;
-    process.stderr.write('stopped; nothing was written\n');
+    process.stderr.write(`stopped; ${left}\n`);
     process.exitCode = 130;
   } finally {
     process.removeListener('SIGINT', stop);

@@ -5,6 +5,7 @@ import { register as demo } from './demo.ts';
 import { register as doctor } from './doctor.ts';
 import { register as evaluate } from './eval.ts';
 import { register as report } from './report.ts';
+import { register as reproduce } from './reproduce.ts';
 import { register as run } from './run.ts';
 import { register as sites } from './sites.ts';
 import { register as toy } from './toy.ts';
@@ -19,7 +20,7 @@ const program = new Command('diffract')
   .showHelpAfterError('(see --help)')
   .exitOverride();
 
-for (const register of [demo, evaluate, sites, train, run, toy, report, doctor]) register(program);
+for (const register of [demo, evaluate, sites, train, run, toy, reproduce, report, doctor]) register(program);
 // Commands made before exitOverride was inherited would end the process themselves.
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 

@@ -7,14 +7,14 @@ import type { Gpt2 } from '../model/index.ts';
 import { byLength, checkSite, collectActivations, type CrossSection, formatSite, type Prompts, promptsPerRun, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { trainDefaults } from '../training/index.ts';
-import { countActive, placeGroupings } from './active-counts.ts';
 import { approximationRows } from './approximation.ts';
 import { attributeIds, Catalogue, type EditedSection } from './catalogue.ts';
 import { choose } from './choice.ts';
 import { controlRows } from './control.ts';
 import { addLoaded, BUILT_IN, checkLoaded, describe, fitSupervised, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
 import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './formulas.ts';
-import { interpretabilityRow, interpretFeatures, propertiesOf } from './interpretability.ts';
+import { interpretabilityRow } from './interpretability.ts';
+import { Interpreter } from './interpreter.ts';
 import { editsOf, type EditPlan } from './methods.ts';
 import { RESULTS_SCHEMA, type InterpretabilityRow, type Results, type SiteRow } from './results.ts';
 import { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
@@ -225,21 +225,22 @@ class Evaluation {
   }
 
   private async interpret(prompts: Prompts, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>, progress: (done: number, total: number) => void): Promise<InterpretabilityRow[]> {
-    const { gpu } = this.model;
-    const properties = propertiesOf(prompts);
-    const placed = placeGroupings(gpu, properties.groupings);
+    const interpreter = new Interpreter(this.model.gpu, prompts);
     const rows: InterpretabilityRow[] = [];
-    for (const [index, site] of sites.entries()) {
-      this.watching.signal?.throwIfAborted();
-      for (const { name, dictionary } of this.catalogue.at(site)) {
-        const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: attributeIds(prompts) });
-        const counts = await countActive(codes, placed);
-        codes.dispose();
-        rows.push(interpretabilityRow({ site: formatSite(site), dictionary: name }, counts, interpretFeatures(properties, counts), prompts.count));
+    try {
+      for (const [index, site] of sites.entries()) {
+        this.watching.signal?.throwIfAborted();
+        for (const { name, dictionary } of this.catalogue.at(site)) {
+          const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: attributeIds(prompts) });
+          const { counts, interpretations } = await interpreter.interpret(codes, site.position);
+          codes.dispose();
+          rows.push(interpretabilityRow({ site: formatSite(site), dictionary: name }, counts, interpretations, prompts.count));
+        }
+        progress(index + 1, sites.length);
       }
-      progress(index + 1, sites.length);
+    } finally {
+      interpreter.dispose();
     }
-    for (const { order, starts } of placed) for (const tensor of [order, starts]) tensor.dispose();
     return rows;
   }
 

@@ -27,3 +27,6 @@ export { evaluateMetrics, packTokens, type MetricsOptions } from './metrics-run.
 export { saeBenchSchema, saebenchJsonSchema, saebenchResult, type SaeBenchInputs, type SaeBenchResult } from './saebench.ts';
 export { logitDiffRecovered, measureRecovered, recoveredRowSchema, type LogitDiffs, type RecoveredOptions, type RecoveredRow, type RecoveredStudy } from './ld-recovered.ts';
 export { interpretabilityRow as interpretabilityRowFrom, interpretFeatures, propertiesOf } from './interpretability.ts';
+export { Interpreter, type Interpreted, type InterpreterOptions } from './interpreter.ts';
+export { UNION_LIMIT, type ActiveCounts, type Interpretation } from './interpretability.ts';
+export type { Grouping, Properties, PropertyKind } from './predicates.ts';

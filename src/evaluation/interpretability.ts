@@ -54,10 +54,8 @@ export interface Interpretation extends F1 {
   property: string;
 }
 
-/** Unions of one kind whose predicates may overlap: for each feature the predicates in the order in which they join. */
+/** Unions of one kind whose predicates may overlap; they join in the order of `bestPredicates`. */
 export interface UnionCounts {
-  /** predicates of feature f: order[f * limit …], NO_PREDICATE behind the last: [features * limit] */
-  order: Uint32Array;
   /** prompts where the feature is active and one of its first m + 1 predicates holds: [limit * features] */
   both: ArrayLike<number>;
   /** prompts where one of its first m + 1 predicates holds: [features * limit] */
@@ -101,7 +99,7 @@ export function kindCounts(properties: Properties, kind: PropertyKind, { feature
  * A feature's predicates by falling F1, the earlier first among equals, written to `order`; at most as many as fit, and only those that hold
  * somewhere where the feature is active: others lower the F1 of any union. Returns how many there are.
  */
-export function bestPredicates({ holds, both }: KindCounts, features: number, feature: number, active: number, order: Uint32Array | number[], scores: Float64Array): number {
+export function bestPredicates({ holds, both }: KindCounts, features: number, feature: number, active: number, order: Uint32Array, scores: Float64Array): number {
   const limit = scores.length;
   let found = 0;
   for (let predicate = 0; predicate < holds.length; predicate++) {

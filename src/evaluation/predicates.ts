@@ -8,7 +8,7 @@
  * one. Names, and all that has more than two values, are joined in unions too.
  *
  * Prompts are counted in groups by pairs of values (S and Pos, IO and Pos); every predicate is a list of groups, so that counts of all predicates
- * are sums of counts of few groups.
+ * are sums of counts of few groups. Kinds of few predicates come first: where a union says the same, they win.
  */
 import type { Column, Prompts } from '../task/index.ts';
 
@@ -106,6 +106,8 @@ function sentenceLibrary(builder: Builder, prompts: Prompts): void {
   const names = S.values;
   const every = range(names.length);
   builder.kind('Pos', Pos.values.map((value) => `Pos=${value}`), (side) => every.map((name) => s(name, side)));
+  const ofGender = namesByGender(prompts, ['S', 's_gender'], ['IO', 'io_gender']);
+  builder.kind('S gender', ['S male', 'S female'], (gender) => ofGender[gender]!.flatMap((name) => [s(name, 0), s(name, 1)]));
   // With ABB (0) IO comes first, with BAB (1) S does.
   for (const [role, group, first] of [['S', s, 1], ['IO', io, 0]] as const) {
     const labels = names.map((name) => `${role}=${name}`);
@@ -113,8 +115,6 @@ function sentenceLibrary(builder: Builder, prompts: Prompts): void {
     builder.kind(`${role}∧first`, labels.map((label) => `${label}∧first`), (name) => [group(name, first)], 'exclusive');
     builder.kind(`${role}∧second`, labels.map((label) => `${label}∧second`), (name) => [group(name, 1 - first)], 'exclusive');
   }
-  const ofGender = namesByGender(prompts, ['S', 's_gender'], ['IO', 'io_gender']);
-  builder.kind('S gender', ['S male', 'S female'], (gender) => ofGender[gender]!.flatMap((name) => [s(name, 0), s(name, 1)]));
   const third = thirdNames(prompts);
   const other = third ? builder.column({ values: [...names, 'none'], ids: third.map((id) => (id === NO_PREDICATE ? names.length : id)) }) : null;
   builder.kind(
@@ -129,14 +129,14 @@ function tokenLibrary(builder: Builder, prompts: Prompts, position: 'io' | 's1')
   const { Pos } = prompts.attributes as Record<'Pos', Column>;
   const [token, role, first] = position === 'io' ? [prompts.attributes.IO!, 'io_gender', 0] as const : [prompts.attributes.S!, 's_gender', 1] as const;
   const group = builder.pairs(token, Pos);
-  const labels = token.values.map((name) => `token=${name}`);
-  builder.kind('token', labels, (name) => [group(name, 0), group(name, 1)], 'exclusive');
-  builder.kind('token∧1st', labels.map((label) => `${label}∧1st`), (name) => [group(name, first)], 'exclusive');
-  builder.kind('token∧2nd', labels.map((label) => `${label}∧2nd`), (name) => [group(name, 1 - first)], 'exclusive');
   const every = range(token.values.length);
   builder.kind('token place', ['token 1st', 'token 2nd'], (place) => every.map((name) => group(name, place === 0 ? first : 1 - first)));
   const female = namesByGender(prompts, [position === 'io' ? 'IO' : 'S', role])[1]!;
   builder.kind('token gender', ['token female'], () => female.flatMap((name) => [group(name, 0), group(name, 1)]));
+  const labels = token.values.map((name) => `token=${name}`);
+  builder.kind('token', labels, (name) => [group(name, 0), group(name, 1)], 'exclusive');
+  builder.kind('token∧1st', labels.map((label) => `${label}∧1st`), (name) => [group(name, first)], 'exclusive');
+  builder.kind('token∧2nd', labels.map((label) => `${label}∧2nd`), (name) => [group(name, 1 - first)], 'exclusive');
 }
 
 /** Men's and women's names, as the columns of genders beside columns of names say. */

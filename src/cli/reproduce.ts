@@ -1,0 +1,108 @@
+/** `diffract reproduce`: all of the paper on one model, stage after stage, each kept. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { UsageError } from '../errors.ts';
+import { openSource } from '../files/index.ts';
+import { directoryStore } from '../files/node-store.ts';
+import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
+import { ioiEvaluation } from '../evaluation/index.ts';
+import { Gpt2, type WeightType } from '../model/index.ts';
+import { renderReproduction } from '../report/index.ts';
+import { chosenStages, PRESETS, RELEASED, reproduce, reproductionJsonSchema, reproductionText, settingsOf, SIZES, stagesOf, type Reproduction, type Settings } from '../reproduction/index.ts';
+import { grammarFor, IoiTask, isGpt2SmallShape } from '../task/index.ts';
+import { openDevice, tuningOption, weightsOption } from './device.ts';
+import { PhaseBars, stoppable, versions } from './evaluation.ts';
+import { list, printJson, progress, wholeNumber } from './terminal.ts';
+
+interface Options {
+  model?: string; out: string; preset: string; sizes?: string; stages?: string[]; asReleased: string[]; prompts?: number; trainPrompts?: number; selectionPrompts?: number; epochs?: number;
+  seed?: number; lexicon?: string; weights: WeightType; tuning?: string; json?: boolean; schema?: boolean;
+}
+
+export function register(program: Command): void {
+  program.command('reproduce')
+    .description('Everything of arXiv 2405.08366 on one model: all dictionaries, tests and phenomena, and one report.')
+    .option('--model <where>', 'model directory or URL')
+    .option('--out <dir>', 'directory for reproduction.json, report.html, dictionaries and finished stages', 'reproduction')
+    .option('--preset <name>', `version of the paper to follow: ${PRESETS.join(', ')}`, PRESETS[0])
+    .option('--sizes <name>', `${SIZES.join(' or ')} (default: paper for models of GPT-2 Small's shape, else reduced)`)
+    .option('--stages <list>', `run only these, and what they need: ${stagesOf(settingsOf(PRESETS[0], 'reduced')).map(({ name }) => name).join(', ')}`, list)
+    .option('--as-released <list>', `do as the released code does: ${Object.keys(RELEASED).join(', ')}`, list, [])
+    .option('--prompts <n>', 'prompts to score', wholeNumber(1))
+    .option('--train-prompts <n>', 'prompts to fit dictionaries on', wholeNumber(2))
+    .option('--selection-prompts <n>', 'prompts to choose SAEs on', wholeNumber(1))
+    .option('--epochs <n>', 'training epochs of the SAEs', wholeNumber(1))
+    .option('--seed <n>', 'seed of every random choice', wholeNumber(0))
+    .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own")
+    .addOption(weightsOption())
+    .addOption(tuningOption())
+    .option('--schema', 'print the JSON Schema of reproduction.json and exit')
+    .option('--json', 'print reproduction.json on stdout instead of the summary')
+    .addHelpText('after', `
+Stopped at any moment and started again with the same options, it goes on after the last finished stage (SAEs: after the last checkpoint).
+
+Behaviours of the released code that --as-released takes:
+${Object.entries(RELEASED).map(([name, what]) => `  ${name.padEnd(22)} ${what}`).join('\n')}
+
+Examples:
+  diffract reproduce --model models/ioi-mini --out mini
+  diffract reproduce --model gpt2/ --preset arxiv --out arxiv --as-released lr-decay,resample-norm`)
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  if (options.schema) return printJson(reproductionJsonSchema());
+  if (options.model === undefined) throw new UsageError('reproduce needs --model, a directory or URL');
+  // Faults in the options are told before a model is loaded.
+  chosenStages(stagesOf(settingsFrom(options, options.sizes ?? 'reduced')), options.stages);
+  await assertWritable(options.out);
+  await stoppable(async (signal) => {
+    const { model, lexicon } = await open(options);
+    const settings = settingsFrom(options, options.sizes ?? (isGpt2SmallShape(model.config) ? 'paper' : 'reduced'));
+    const bars = new PhaseBars();
+    try {
+      const task = ioiEvaluation(IoiTask.create(model.tokenizer!, lexicon), { coupledTargets: settings.released.includes('coupled-targets') });
+      const reproduction = await reproduce(model, task, directoryStore(options.out), { settings, only: options.stages, versions: versions() }, {
+        signal, onProgress: (phase, done, total, words) => bars.update(phase, done, total, words),
+      }).finally(() => bars.stop());
+      const page = await renderReproduction(reproduction);
+      await writeFileAtomic(join(options.out, 'reproduction.json'), reproductionText(reproduction));
+      await writeFileAtomic(join(options.out, 'report.html'), page);
+      if (options.json) process.stdout.write(reproductionText(reproduction));
+      else process.stdout.write(summary(reproduction, options.out));
+    } finally {
+      model.dispose();
+    }
+  }, `finished stages are kept in ${options.out}; the same command goes on from there`);
+}
+
+function settingsFrom({ preset, asReleased, prompts, trainPrompts, selectionPrompts, epochs, seed }: Options, sizes: string): Settings {
+  const settings = settingsOf(preset, sizes, { released: asReleased, prompts, trainPrompts, selectionPrompts, seed });
+  if (epochs === undefined) return settings;
+  return { ...settings, training: { ...settings.training, epochs }, snapshotEpochs: [...settings.snapshotEpochs.filter((epoch) => epoch < epochs), epochs] };
+}
+
+async function open({ model: where, weights, tuning, lexicon }: Options): Promise<{ model: Gpt2; lexicon: Awaited<ReturnType<typeof grammarFor>> }> {
+  const source = openSource(where!);
+  const grammar = await grammarFor(source, lexicon === undefined ? undefined : openSource(lexicon));
+  const bar = progress('loading the model');
+  const gpu = await openDevice(tuning);
+  const model = await Gpt2.load(gpu, source, { weights, onProgress: (done: number, total: number) => bar.update(done, total) }).finally(() => bar.stop());
+  if (!model.tokenizer) {
+    model.dispose();
+    throw new UsageError(`${where} has no tokenizer.json, which prompts need`);
+  }
+  return { model, lexicon: grammar };
+}
+
+function summary({ stages, environment, published }: Reproduction, out: string): string {
+  const lines = stages.map(({ name, title, leftOut }) => {
+    const time = environment.times.stages.find((own) => own.name === name)!;
+    return `  ${title.padEnd(52)} ${leftOut === null ? `${time.seconds.toFixed(1).padStart(7)} s${time.reused ? ' (kept)' : ''}` : `left out: ${leftOut}`}`;
+  });
+  const compared = published.filter(({ within }) => within !== null);
+  return [
+    ...lines, '', `Published numbers: ${compared.length} compared, ${compared.filter(({ within }) => within).length} within tolerance, ${published.length - compared.length} left out with a reason`,
+    `Done in ${environment.times.totalSeconds.toFixed(0)} s.`, `Results: ${join(out, 'reproduction.json')}`, `Report:  ${join(out, 'report.html')}`, '',
+  ].join('\n');
+}

@@ -1,0 +1,94 @@
+/** Published numbers beside measured ones. A number that this model or these settings cannot give is left out with the reason. */
+import { isGpt2SmallShape, type ModelShape } from '../task/index.ts';
+import { isFaultyRanking, PUBLISHED_COSINES, PUBLISHED_EDITS, PUBLISHED_GATED_TRAINING, PUBLISHED_NUMBERS, type PublishedEdit, type Source } from './published.ts';
+import type { PublishedRow, StageResults } from './results.ts';
+import type { Settings } from './settings.ts';
+
+type Measured = { value: number | null | undefined; reason?: string } | { reason: string };
+
+/** All rows in the order of the paper's tests, the toys last. */
+export function comparePublished(results: StageResults, model: ModelShape & { name: string }, settings: Settings): PublishedRow[] {
+  const small = isGpt2SmallShape(model);
+  const elsewhere = `published for GPT-2 Small; this is ${model.name}`;
+  const other = (published: PublishedEdit['pool']): string | null => (settings.sizes !== 'paper' ? 'the sizes are reduced' : published === 'overall' ? 'SAEs are chosen among those of the last epoch here' : null);
+  const row = (what: string, value: number, tolerance: number | null, source: Source, measure: () => Measured): PublishedRow => {
+    const found = small ? measure() : { reason: elsewhere };
+    const measured = 'value' in found && typeof found.value === 'number' && Number.isFinite(found.value) ? found.value : null;
+    return {
+      what, published: value, tolerance, source, measured, within: measured === null || tolerance === null ? null : Math.abs(measured - value) <= tolerance,
+      reason: found.reason ?? (measured === null ? 'this run has no such number' : null),
+    };
+  };
+  const n = PUBLISHED_NUMBERS;
+  const single = (what: string, key: keyof typeof n, measure: () => Measured) => row(what, n[key].value, n[key].tolerance, n[key].source, measure);
+  const weights = (variant: 'supervised' | 'vanilla', field: 'negative' | 'meanNegative'): Measured => {
+    const rows = (results.tests?.weights ?? []).filter(({ dictionary }) => (variant === 'supervised' ? dictionary === 'supervised' : dictionary.startsWith('vanilla')));
+    return { value: average(rows.flatMap((own) => own[field] ?? [])) };
+  };
+  return [
+    single('accuracy on indirect objects', 'accuracy', () => ({ value: results.tests?.task.accuracy })),
+    single('mean logit difference', 'logitDiff', () => ({ value: results.tests?.task.logitDiff })),
+    single('share of prompts with a positive logit difference', 'positive', () => ({ value: results.tests?.task.positive })),
+    single('supervised weights that are negative, share', 'supervisedNegativeWeights', () => weights('supervised', 'negative')),
+    single('mean of the negative supervised weights', 'supervisedMeanNegative', () => weights('supervised', 'meanNegative')),
+    single('vanilla SAE weights that are negative, share', 'saeNegativeWeights', () => weights('vanilla', 'negative')),
+    single('mean of the negative vanilla SAE weights', 'saeMeanNegative', () => weights('vanilla', 'meanNegative')),
+    ...PUBLISHED_EDITS.flatMap((edit): PublishedRow[] => {
+      const what = `edit of ${edit.attribute} in ${edit.crossSection}, ${edit.variant}${edit.method === 'aware' ? ' by interpretations' : ''}, k = ${edit.k}${edit.pool === 'overall' ? ', best checkpoint' : ''}`;
+      const found = (field: 'accuracy' | 'weightRemoved') => (): Measured => {
+        const against = other(edit.pool) ?? (isFaultyRanking(edit) && !settings.released.includes('f1-eval-prompts') ? 'the published ranking never saw the new names; this one did' : undefined);
+        const own = results.tests?.control.find((candidate) => candidate.crossSection === edit.crossSection && candidate.attribute === edit.attribute && candidate.k === edit.k
+          && candidate.dictionary === (edit.method === 'aware' ? `${edit.variant}, aware` : edit.variant));
+        return { value: edit.pool === 'overall' ? null : own?.[field], ...(against ? { reason: against } : {}) };
+      };
+      return [
+        row(`${what}: accuracy`, edit.accuracy, edit.accuracyTolerance, edit.source, found('accuracy')),
+        ...(edit.weight === null ? [] : [row(`${what}: weight removed`, edit.weight, edit.weightTolerance, edit.source, found('weightRemoved'))]),
+      ];
+    }),
+    ...PUBLISHED_GATED_TRAINING.flatMap(({ lambda, l0, recovered }): PublishedRow[] => [
+      row(`gated SAEs with λ = ${lambda}: median L0 over sites`, l0, 0.2 * l0, 'notebook', () => ({ value: median((results.tests?.dictionaries ?? []).filter((own) => own.variant === 'gated' && own.lambda === lambda).map((own) => own.l0)), ...reduced(settings) })),
+      row(`gated SAEs with λ = ${lambda}: median logit difference recovered`, recovered, 0.05, 'notebook', () => ({ value: median((results.recovered?.rows ?? []).filter((own) => own.dictionary === `gated λ=${lambda}`).flatMap((own) => own.recovered ?? [])), ...reduced(settings) })),
+    ]),
+    ...Object.entries(PUBLISHED_COSINES).map(([site, value]) => row(`mean largest cosine of top-k features with IO codes at ${site}`, value, 0.1, 'notebook', () => ({
+      value: results.geometry?.rows.find((own) => own.site === site && own.dictionary === 'topk K=3' && own.attribute === 'IO')?.meanMaxProduct, ...reduced(settings),
+    }))),
+    single('rank correlation of L0 with the distance of IO edits, gated', 'proxyIo', () => proxy(results, 'IO')),
+    single('rank correlation of L0 with the distance of Pos edits, gated', 'proxyPos', () => proxy(results, 'Pos')),
+    single('IO names with a feature of F1 ≥ 0.5 at the query of 10.0', 'occlusionIo', () => ({ value: covered(results, 'IO'), ...reduced(settings) })),
+    single('S names with such a feature, at most', 'occlusionS', () => ({ value: covered(results, 'S'), ...reduced(settings) })),
+    single('features that Pos is split into at the query of 10.0, at least', 'overSplittingPos', () => ({ value: split(results), ...reduced(settings) })),
+    ...([[0, 'greaterThan0'], [2, 'greaterThan2'], [4, 'greaterThan4']] as const).map(([k, key]) => single(`greater-than, vanilla SAEs, k = ${k}: accuracy`, key, () => {
+      const rows = results['greater-than']?.control.filter(({ dictionary }) => dictionary === 'vanilla') ?? [];
+      return { value: k === 0 ? rows[0]?.accuracyNoEdit : rows.find((own) => own.k === k)?.accuracy, ...reduced(settings) };
+    })),
+  ];
+}
+
+function reduced({ sizes }: Settings): { reason?: string } {
+  return sizes === 'paper' ? {} : { reason: 'the sizes are reduced' };
+}
+
+function proxy(results: StageResults, attribute: string): Measured {
+  return { value: median((results.proxies?.rows ?? []).filter((row) => row.variant === 'gated' && row.attribute === attribute).flatMap(({ l0 }) => l0 ?? [])) };
+}
+
+function covered(results: StageResults, attribute: string): number | null {
+  const counts = (results.occlusion?.sweep ?? []).flatMap((row) => row.coverage[attribute]?.count ?? []);
+  return counts.length > 0 ? Math.max(...counts) : null;
+}
+
+function split(results: StageResults): number | null {
+  const counts = (results['over-splitting']?.dictionaries ?? []).map(({ splits }) => splits.reduce((sum, { features }) => sum + features, 0));
+  return counts.length > 0 ? Math.max(...counts) : null;
+}
+
+function average(values: readonly number[]): number | null {
+  return values.length > 0 ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+}
+
+function median(values: readonly number[]): number | null {
+  if (values.length === 0) return null;
+  const sorted = [...values].sort((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
+}

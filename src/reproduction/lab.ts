@@ -1,0 +1,179 @@
+/** What the stages of a reproduction work with: the model, the task, the settings, and samples, activations and dictionaries made when first asked for. */
+import { loadSae, type SupervisedCodes } from '../dictionary/index.ts';
+import {
+  addRankings, Catalogue, fitSupervisedCodes, editsOf, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type EvaluationTask,
+} from '../evaluation/index.ts';
+import { memorySource } from '../files/index.ts';
+import type { Gpt2 } from '../model/index.ts';
+import { collectActivations, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
+import { meanColumns, type Tensor } from '../tensor/index.ts';
+import type { SweepEntry, SweepStore } from '../training/index.ts';
+import type { Settings } from './settings.ts';
+import { storeWithin } from './stage.ts';
+
+/** The result of the stage `sections`, as far as the lab needs it. */
+export interface SectionsResult { sections: EditedSection[] }
+/** The result of the stage `saes`. */
+export interface SaesResult { folder: string; entries: SweepEntry[] }
+
+export class Lab {
+  readonly model: Gpt2;
+  readonly task: EvaluationTask;
+  readonly settings: Settings;
+  readonly store: SweepStore;
+  readonly seeds: ReturnType<typeof seedsOf>;
+  private readonly kept: { dispose(): void }[] = [];
+  private readonly made = new Map<string, unknown>();
+
+  constructor(model: Gpt2, task: EvaluationTask, settings: Settings, store: SweepStore) {
+    this.model = model;
+    this.task = task;
+    this.settings = settings;
+    this.store = store;
+    this.seeds = seedsOf(settings.seed);
+  }
+
+  /** Prompts that dictionaries are fitted on. */
+  training(): Prompts {
+    return this.once('training', () => this.task.training(this.settings.trainPrompts, this.seeds.training));
+  }
+
+  /** Those and as many more as show every value of every attribute: what F1 is computed on. */
+  interpreted(): Prompts {
+    return this.once('interpreted', () => withEveryValue(this.task, this.training(), this.seeds.interpretability));
+  }
+
+  /** Prompts that are scored, and those that SAEs are chosen on, with their counterfactuals for every edit of the sections. */
+  samples(sections: readonly EditedSection[]): { scored: EditedPrompts; selection: EditedPrompts; edits: Map<string, readonly string[]> } {
+    return this.once('samples', () => {
+      const { prompts, selectionPrompts, released } = this.settings;
+      const edits = editsOf(sections);
+      const scored = sampleEdited(this.task, prompts, this.seeds.evaluation, this.seeds.counterfactual, edits);
+      const selection = released.includes('shared-selection') ? scored : sampleEdited(this.task, selectionPrompts, this.seeds.selection, this.seeds.counterfactual, edits);
+      return { scored, selection, edits };
+    });
+  }
+
+  /** Every site of the sections once. */
+  sites(sections: readonly EditedSection[]): SiteAddress[] {
+    return [...new Map(sections.flatMap(({ sites }) => sites).map((site) => [formatSite(site), site])).values()];
+  }
+
+  /** Activations of prompts at sites, by address; those of one name are collected once. They are the lab's. */
+  async activations(name: 'interpreted' | 'scored', prompts: Prompts, sites: readonly SiteAddress[], signal?: AbortSignal): Promise<Map<string, Tensor>> {
+    const known = this.made.get(`activations ${name}`) as Map<string, Tensor> | undefined;
+    if (known) return known;
+    const tensors = await collectActivations(this.model, prompts, sites, { signal });
+    for (const tensor of tensors) this.kept.push(this.model.gpu.keep(tensor));
+    const found = new Map(sites.map((site, i) => [formatSite(site), tensors[i]!]));
+    this.made.set(`activations ${name}`, found);
+    return found;
+  }
+
+  /** The training prompts' part of the interpreted prompts' activations. */
+  async trainingActivations(sections: readonly EditedSection[], signal?: AbortSignal): Promise<Map<string, Tensor>> {
+    const known = this.made.get('training activations') as Map<string, Tensor> | undefined;
+    if (known) return known;
+    const all = await this.activations('interpreted', this.interpreted(), this.sites(sections), signal);
+    const part = new Map([...all].map(([site, tensor]) => [site, tensor.rows(0, this.training().count)]));
+    for (const tensor of part.values()) this.kept.push(this.model.gpu.keep(tensor));
+    this.made.set('training activations', part);
+    return part;
+  }
+
+  /** Supervised dictionaries of one plan, by address. */
+  async supervised(method: 'mean' | 'mse', parametrization: string, sections: readonly EditedSection[], signal?: AbortSignal): Promise<Map<string, SupervisedCodes>> {
+    const key = `supervised ${method} ${parametrization}`;
+    const known = this.made.get(key) as Map<string, SupervisedCodes> | undefined;
+    if (known) return known;
+    const codes = fitSupervisedCodes(this.training(), this.sites(sections), await this.trainingActivations(sections, signal), { method, parametrization });
+    for (const own of codes.values()) this.kept.push(own);
+    this.made.set(key, codes);
+    return codes;
+  }
+
+  /** Independent mean codes of sites that need not be in the sections; the caller's to dispose. */
+  async codesAt(sites: readonly SiteAddress[], signal?: AbortSignal): Promise<Map<string, SupervisedCodes>> {
+    const tensors = await collectActivations(this.model, this.training(), sites, { signal });
+    const codes = fitSupervisedCodes(this.training(), sites, new Map(sites.map((site, i) => [formatSite(site), tensors[i]!])), { method: 'mean', parametrization: 'independent' });
+    for (const tensor of tensors) tensor.dispose();
+    return codes;
+  }
+
+  /**
+   * All dictionaries of the sections: supervised ones of every parametrization and method, and the finished SAEs as the store has them, so that a
+   * run that trained them sees the same as one that found them.
+   */
+  async catalogue(sections: readonly EditedSection[], saes: SaesResult, signal?: AbortSignal): Promise<Catalogue> {
+    const known = this.made.get('catalogue') as Catalogue | undefined;
+    if (known) return known;
+    const catalogue = new Catalogue();
+    this.kept.push(catalogue);
+    this.made.set('catalogue', catalogue);
+    const activations = await this.trainingActivations(sections, signal);
+    const sites = this.sites(sections);
+    for (const site of sites) {
+      const own = activations.get(formatSite(site))!;
+      catalogue.setMean(site, this.model.gpu.keep(own.gpu.scope(() => meanColumns(own).reshape([1, -1]))));
+    }
+    for (const method of this.settings.codes) {
+      for (const parametrization of parametrizationsFor(this.task, this.settings)) {
+        const codes = await this.supervised(method, parametrization, sections, signal);
+        for (const site of sites) {
+          const dictionary = codes.get(formatSite(site))!;
+          // The lab frees them: they are not the catalogue's own.
+          catalogue.add(site, { name: dictionary.name, variant: dictionary.name, dictionary, source: 'loaded', lambda: null, scale: null, curve: [] });
+        }
+      }
+    }
+    for (const entry of saes.entries.filter(({ finished }) => finished)) await this.addSae(catalogue, sites, saes.folder, entry);
+    await addRankings(this.model.gpu, catalogue, sites, await this.rankedPrompts(sections, signal), signal);
+    return catalogue;
+  }
+
+  /** What features are ranked on: prompts that show every value, or as released those that are scored. */
+  private async rankedPrompts(sections: readonly EditedSection[], signal?: AbortSignal): Promise<{ prompts: Prompts; activations: Map<string, Tensor> }> {
+    if (!this.settings.released.includes('f1-eval-prompts')) {
+      return { prompts: this.interpreted(), activations: await this.activations('interpreted', this.interpreted(), this.sites(sections), signal) };
+    }
+    const { prompts } = this.samples(sections).scored;
+    return { prompts, activations: await this.activations('scored', prompts, this.sites(sections), signal) };
+  }
+
+  private async addSae(catalogue: Catalogue, sites: readonly SiteAddress[], folder: string, entry: SweepEntry): Promise<void> {
+    const site = sites.find((candidate) => formatSite(candidate) === entry.site);
+    if (!site) return;
+    catalogue.add(site, {
+      name: `${entry.variant} ${sparsityName(entry)}`, variant: entry.variant, dictionary: await this.sae(folder, entry), source: 'trained',
+      lambda: entry.sparsity, scale: null, curve: [],
+    });
+  }
+
+  /** A dictionary of the sweep, read from the store; the caller's to dispose. */
+  async sae(folder: string, entry: SweepEntry): Promise<Awaited<ReturnType<typeof loadSae>>> {
+    const inside = storeWithin(this.store, folder);
+    const [config, weights] = await Promise.all(['cfg.json', 'sae_weights.safetensors'].map((file) => inside.get(`${entry.path}/${file}`)));
+    return loadSae(this.model.gpu, memorySource({ ...(config ? { 'cfg.json': config } : {}), ...(weights ? { 'sae_weights.safetensors': weights } : {}) }, `${folder}/${entry.path}`));
+  }
+
+  dispose(): void {
+    for (const own of this.kept.reverse()) own.dispose();
+    this.kept.length = 0;
+    this.made.clear();
+  }
+
+  private once<T>(name: string, make: () => T): T {
+    if (!this.made.has(name)) this.made.set(name, make());
+    return this.made.get(name) as T;
+  }
+}
+
+/** λ or K of a dictionary, as names have it. */
+export function sparsityName({ variant, sparsity }: Pick<SweepEntry, 'variant' | 'sparsity'>): string {
+  return `${variant === 'topk' || variant === 'batchtopk' ? 'K' : 'λ'}=${sparsity}`;
+}
+
+/** Parametrizations other than the independent one speak of names and are for indirect objects alone. */
+export function parametrizationsFor(task: EvaluationTask, { parametrizations }: Settings): string[] {
+  return task.name === 'ioi' ? [...parametrizations] : ['independent'];
+}

@@ -1,0 +1,256 @@
+/** Stages that look closer at dictionaries: interpretations, directions, parametrizations, proxies of control, probes, mechanism, metrics. */
+import { z } from 'zod';
+import { columnIds, Sae, type SupervisedCodes } from '../dictionary/index.ts';
+import {
+  attentionMechanism, attentionSchema, compareCoupling, compareGeometry, compareReconstructions, compositionSchema, countActive, couplingRow, evaluateMetrics, explainedRow,
+  geometryRow, headComposition, interpretabilityRow, interpretabilityRowFrom, interpretFeatures, dictionaryMetricsSchema, placeGroupings, probeRow, probingRow, probingTest, propertiesOf, spearman,
+  type Catalogue, type EditedSection,
+} from '../evaluation/index.ts';
+import { collectActivations, formatSite, hookOf, type SiteAddress } from '../task/index.ts';
+import { sumSquaresRows, sub } from '../tensor/index.ts';
+import { parametrizationsFor, type Lab, type SaesResult, type SectionsResult } from './lab.ts';
+import type { Settings } from './settings.ts';
+import type { Stage } from './stage.ts';
+
+export const interpretabilitySchema = z.object({ rows: z.array(interpretabilityRow), prompts: z.int() });
+export const geometrySchema = z.object({ rows: z.array(geometryRow) });
+export const parametrizationsSchema = z.object({ coupling: z.array(couplingRow), explained: z.array(explainedRow) });
+export const probingSchema = z.object({ probes: z.array(probeRow), edits: z.array(probingRow) });
+export const mechanismSchema = z.object({ attention: attentionSchema, composition: compositionSchema });
+export const metricsStageSchema = z.object({ rows: z.array(z.object({ site: z.string(), dictionary: z.string(), metrics: dictionaryMetricsSchema })), tokens: z.int() });
+
+const proxyRow = z.object({
+  site: z.string(), attribute: z.string(), variant: z.string(), dictionaries: z.int().describe('sparsities and checkpoints that are compared'),
+  l0: z.number().nullable().describe('Spearman correlation of the distance of edits with L0; null where one of them is constant'),
+  explainedVariance: z.number().nullable().describe('the same with the unexplained share of the variance'),
+});
+export const proxiesSchema = z.object({ k: z.int(), rows: z.array(proxyRow) });
+
+interface Needed { sections: EditedSection[]; catalogue: Catalogue }
+
+async function needed(lab: Lab, read: <R>(stage: string) => R | null, signal?: AbortSignal): Promise<Needed> {
+  const { sections } = read<SectionsResult>('sections')!;
+  return { sections, catalogue: await lab.catalogue(sections, read<SaesResult>('saes')!, signal) };
+}
+
+export function interpretabilityStage(): Stage<Lab> {
+  return {
+    name: 'interpretability', title: 'Interpretability', version: 1, needs: ['sections', 'saes'], inputs: {}, schema: interpretabilitySchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections, catalogue } = await needed(lab, read, signal);
+      const sites = lab.sites(sections);
+      const prompts = lab.interpreted();
+      const activations = await lab.activations('interpreted', prompts, sites, signal);
+      const properties = propertiesOf(prompts);
+      const placed = placeGroupings(lab.model.gpu, properties.groupings);
+      const rows: z.infer<typeof interpretabilityRow>[] = [];
+      for (const [i, site] of sites.entries()) {
+        for (const { name, dictionary } of catalogue.at(site)) {
+          signal?.throwIfAborted();
+          // Codes of other parametrizations are no features that are interpreted.
+          if (name.startsWith('supervised') && name !== 'supervised') continue;
+          const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: columnIds(prompts) });
+          const counts = await countActive(codes, placed);
+          codes.dispose();
+          rows.push(interpretabilityRowFrom({ site: formatSite(site), dictionary: name }, counts, interpretFeatures(properties, counts), prompts.count));
+        }
+        onProgress(i + 1, sites.length);
+      }
+      for (const { order, starts } of placed) for (const tensor of [order, starts]) tensor.dispose();
+      return { result: { rows, prompts: prompts.count } };
+    },
+  };
+}
+
+export function geometryStage(): Stage<Lab> {
+  return {
+    name: 'geometry', title: 'Directions of features', version: 1, needs: ['sections', 'saes'], inputs: {}, schema: geometrySchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections, catalogue } = await needed(lab, read, signal);
+      const codes = await lab.supervised('mean', 'independent', sections, signal);
+      const rows: z.infer<typeof geometryRow>[] = [];
+      const sites = lab.sites(sections);
+      for (const [i, site] of sites.entries()) {
+        for (const { name, dictionary } of catalogue.at(site)) {
+          if (dictionary instanceof Sae) rows.push(...await compareGeometry({ site: formatSite(site), dictionary: name }, dictionary.weights.decoder, codes.get(formatSite(site))!));
+        }
+        onProgress(i + 1, sites.length);
+      }
+      return { result: { rows } };
+    },
+  };
+}
+
+export function parametrizationsStage(settings: Settings): Stage<Lab> {
+  const { parametrizations, codes } = settings;
+  return {
+    name: 'parametrizations', title: 'Parametrizations of supervised dictionaries', version: 1, needs: ['sections'], inputs: { parametrizations, codes }, schema: parametrizationsSchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections } = read<SectionsResult>('sections')!;
+      const names = parametrizationsFor(lab.task, lab.settings);
+      if (names.length < 2) return { leftOut: `the task ${lab.task.name} has one parametrization` };
+      const made = new Map<string, Map<string, SupervisedCodes>>();
+      for (const method of codes) for (const name of names) made.set(`${method} ${name}`, await lab.supervised(method, name, sections, signal));
+      const { prompts } = lab.samples(sections).scored;
+      const activations = await lab.activations('scored', prompts, lab.sites(sections), signal);
+      const coupling: z.infer<typeof couplingRow>[] = [];
+      const explained: z.infer<typeof explainedRow>[] = [];
+      const sites = lab.sites(sections);
+      for (const [i, address] of sites.entries()) {
+        signal?.throwIfAborted();
+        const site = formatSite(address);
+        const own = (name: string) => made.get(name)?.get(site);
+        if (own('mean independent') && own('mean coupled')) coupling.push(...await compareCoupling(site, own('mean independent')!, own('mean coupled')!, 'Pos'));
+        explained.push(...await compareReconstructions(site, { activations: activations.get(site)!, attributes: columnIds(prompts) }, [...made.values()].map((codesOf) => codesOf.get(site)!)));
+        onProgress(i + 1, sites.length);
+      }
+      return { result: { coupling, explained } };
+    },
+  };
+}
+
+/** Whether sparsity or reconstruction tells how well edits will work (evaluation.md §5.9): over all λ or K and checkpoints of a variant at a site. */
+export function proxiesStage(settings: Settings): Stage<Lab> {
+  const K = 2;
+  return {
+    name: 'proxies', title: 'What foretells control', version: 1, needs: ['sections', 'saes'], inputs: { selectionPrompts: settings.selectionPrompts }, schema: proxiesSchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections } = read<SectionsResult>('sections')!;
+      const { folder, entries } = read<SaesResult>('saes')!;
+      const { selection, edits } = lab.samples(sections);
+      const sites = lab.sites(sections);
+      const { gpu } = lab.model;
+      const clean = await collectActivations(lab.model, selection.prompts, sites, { signal });
+      const targets = new Map<string, Awaited<ReturnType<typeof collectActivations>>>();
+      for (const [name, prompts] of selection.counterfactuals) targets.set(name, await collectActivations(lab.model, prompts, sites, { signal }));
+      const found = new Map<string, { site: string; attribute: string; variant: string; distance: number[]; l0: number[]; unexplained: number[] }>();
+      try {
+        for (const [done, entry] of entries.entries()) {
+          const i = sites.findIndex((site) => formatSite(site) === entry.site);
+          if (i < 0) continue;
+          signal?.throwIfAborted();
+          const sae = await lab.sae(folder, entry);
+          const attributes = columnIds(selection.prompts);
+          const counts = await gpu.scope(() => sae.activeCounts({ activations: clean[i]! })).readU32();
+          const { l0, unexplained } = { l0: counts.reduce((sum, n) => sum + n, 0) / counts.length, unexplained: 1 - explainedOf(entry.figures) };
+          for (const [name, edit] of edits) {
+            if (!sections.some(({ sites: own, edits: sets }) => own.some((site) => formatSite(site) === entry.site) && sets.some((set) => set.join('+') === name))) continue;
+            const target = targets.get(name)![i]!;
+            const squares = await gpu.scope(() => sumSquaresRows(sub(target, sae.edit({ activations: clean[i]!, attributes }, { activations: target, attributes: columnIds(selection.counterfactuals.get(name)!) }, { attributes: edit, k: K }).activations))).read();
+            const key = `${entry.site} ${name} ${entry.variant}`;
+            const row = found.get(key) ?? { site: entry.site, attribute: name, variant: entry.variant, distance: [], l0: [], unexplained: [] };
+            found.set(key, row);
+            row.distance.push(squares.reduce((sum, square) => sum + Math.sqrt(square), 0) / squares.length);
+            row.l0.push(l0);
+            row.unexplained.push(unexplained);
+          }
+          sae.dispose();
+          onProgress(done + 1, entries.length);
+        }
+      } finally {
+        for (const tensor of [...clean, ...[...targets.values()].flat()]) tensor.dispose();
+      }
+      const rows = [...found.values()].filter(({ distance }) => distance.length > 2).map(({ site, attribute, variant, distance, l0, unexplained }) => ({
+        site, attribute, variant, dictionaries: distance.length, l0: spearman(distance, l0), explainedVariance: spearman(distance, unexplained),
+      }));
+      return rows.length > 0 ? { result: { k: K, rows } } : { leftOut: 'no variant has more than two dictionaries at a site to compare' };
+    },
+  };
+}
+
+function explainedOf(figures: unknown): number {
+  const value = (figures as { explained_variance?: unknown } | null)?.explained_variance;
+  return typeof value === 'number' ? value : Number.NaN;
+}
+
+/** Probes read edits of the supervised dictionary and of each variant's SAE of the middle sparsity. */
+export function probingStage(settings: Settings): Stage<Lab> {
+  const ks = [2, Math.max(...settings.ks)];
+  return {
+    name: 'probing', title: 'Probes read edited activations', version: 1, needs: ['sections', 'saes'], inputs: { ks, prompts: settings.prompts }, schema: probingSchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections, catalogue } = await needed(lab, read, signal);
+      const { scored, edits } = lab.samples(sections);
+      const training = lab.training();
+      const sites = lab.sites(sections).slice(0, lab.settings.sizes === 'reduced' ? 4 : undefined);
+      const [inputs, clean] = [await lab.trainingActivations(sections, signal), await lab.activations('scored', scored.prompts, lab.sites(sections), signal)];
+      const targets = new Map<string, Awaited<ReturnType<typeof collectActivations>>>();
+      for (const [name, prompts] of scored.counterfactuals) targets.set(name, await collectActivations(lab.model, prompts, sites, { signal }));
+      try {
+        const studied = sites.map((site, i) => ({
+          site: formatSite(site), training: { activations: inputs.get(formatSite(site))!, attributes: columnIds(training) },
+          clean: { activations: clean.get(formatSite(site))!, attributes: columnIds(scored.prompts) },
+          counterfactuals: [...edits].map(([name, edit]) => ({ edit, target: { activations: targets.get(name)![i]!, attributes: columnIds(scored.counterfactuals.get(name)!) } })),
+          dictionaries: representatives(catalogue, site),
+        }));
+        return { result: await probingTest(studied, { attributes: Object.keys(training.attributes), ks, signal, onProgress: (done, total) => onProgress(done, total) }) };
+      } finally {
+        for (const tensor of [...targets.values()].flat()) tensor.dispose();
+      }
+    },
+  };
+}
+
+/** The supervised dictionary, and of each variant the SAE of the middle sparsity. */
+function representatives(catalogue: Catalogue, site: SiteAddress): ReturnType<Catalogue['at']>[number][] {
+  const byVariant = new Map<string, ReturnType<Catalogue['at']>[number][]>();
+  for (const entry of catalogue.at(site)) byVariant.set(entry.variant, [...(byVariant.get(entry.variant) ?? []), entry]);
+  return [...byVariant].filter(([variant]) => !variant.startsWith('supervised') || variant === 'supervised').map(([, entries]) => entries[entries.length >> 1]!);
+}
+
+export function mechanismStage(settings: Settings): Stage<Lab> {
+  return {
+    name: 'mechanism', title: 'Mechanism: scores and inputs of heads taken apart', version: 1, needs: ['sections'], inputs: { prompts: settings.closePrompts }, schema: mechanismSchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections } = read<SectionsResult>('sections')!;
+      const heads = attendingHeads(sections);
+      if (heads.length === 0) return { leftOut: 'no cross-section has a head that reads at the last position' };
+      const keys = ['io', 's1'].filter((position) => lab.task.positions.includes(position));
+      if (keys.length === 0) return { leftOut: `the task ${lab.task.name} has no positions io and s1 that heads could attend to` };
+      const prompts = lab.samples(sections).scored.prompts.slice(0, lab.settings.closePrompts);
+      const sites = heads.flatMap(({ layer, head }): SiteAddress[] => [{ kind: 'q', layer, head, position: 'end' }, ...keys.map((position): SiteAddress => ({ kind: 'k', layer, head, position }))]);
+      const earlier = [...new Set(heads.map(({ layer }) => layer))].flatMap((layer) => Array.from({ length: layer }, (_, l) => l)).flatMap((layer) => Array.from({ length: lab.model.config.heads }, (_, head): SiteAddress => ({ kind: 'z', layer, head, position: 'end' })));
+      const all = [...new Map([...sites, ...earlier].map((site) => [formatSite(site), site])).values()];
+      const codes = await lab.codesAt(all, signal);
+      const at = (site: SiteAddress): SupervisedCodes[] => { const own = codes.get(formatSite(site)); return own ? [own] : []; };
+      try {
+        const attention = await attentionMechanism(lab.model, prompts, { heads, query: 'end', keys, dictionariesAt: at }, { signal, onProgress: (done, total) => onProgress(done, 2 * total) });
+        const composition = await headComposition(lab.model, prompts, { heads: heads.map(({ layer, head }) => ({ kind: 'q' as const, layer, head, position: 'end' })), dictionariesAt: at }, {
+          signal, onProgress: (done, total) => onProgress(total + done, 2 * total),
+        });
+        return { result: { attention, composition } };
+      } finally {
+        for (const own of codes.values()) own.dispose();
+      }
+    },
+  };
+}
+
+/** The heads whose outputs or queries at the last position are in a cross-section; in GPT-2 Small those of the name movers that the paper takes apart. Later ones first, three at most. */
+function attendingHeads(sections: readonly EditedSection[]): { layer: number; head: number }[] {
+  const sites = sections.flatMap((section) => section.sites).filter(({ kind, position }) => position === 'end' && (kind === 'q' || kind === 'z'));
+  const distinct = [...new Map(sites.map(({ layer, head }) => [`${layer} ${head}`, { layer, head }])).values()];
+  const named = [[10, 0], [9, 6], [9, 9]].flatMap(([layer, head]) => distinct.filter((own) => own.layer === layer && own.head === head));
+  return named.length === 3 ? named : distinct.sort((a, b) => b.layer - a.layer || a.head - b.head).slice(0, 3);
+}
+
+export function metricsStage(settings: Settings): Stage<Lab> {
+  return {
+    name: 'metrics', title: 'Metrics of SAEs', version: 1, needs: ['sections', 'saes'], inputs: { prompts: settings.metricPrompts }, schema: metricsStageSchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections, catalogue } = await needed(lab, read, signal);
+      const tokens = lab.samples(sections).selection.prompts.tokens.slice(0, lab.settings.metricPrompts);
+      const rows: z.infer<typeof metricsStageSchema>['rows'] = [];
+      const sites = lab.sites(sections).filter(({ kind }) => kind === 'z').slice(0, lab.settings.sizes === 'reduced' ? 2 : undefined);
+      for (const [i, site] of sites.entries()) {
+        for (const { name, dictionary } of representatives(catalogue, site)) {
+          // A supervised dictionary reads labels, which other tokens do not have.
+          if (!(dictionary instanceof Sae)) continue;
+          rows.push({ site: formatSite(site), dictionary: name, metrics: await evaluateMetrics(lab.model, dictionary, { hook: hookOf(site), head: site.head, tokens, signal }) });
+        }
+        onProgress(i + 1, sites.length);
+      }
+      return rows.length > 0 ? { result: { rows, tokens: tokens.reduce((sum, { length }) => sum + length, 0) } } : { leftOut: 'no cross-section has an output of a head' };
+    },
+  };
+}
