@@ -51,8 +51,9 @@ export function bestByTradeOffs(rows: readonly TradeOff[], catalogue: Catalogue,
 /** Each variant with the SAE that every site uses for agnostic edits of the cross-section's first edit with the smallest k. */
 export function bestByDistance(choice: Choice, catalogue: Catalogue, sections: readonly EditedSection[], plan: EditPlan): Approximated[] {
   const edited = sections.filter(({ edits }) => edits.length > 0);
-  if (!plan.ways.includes('agnostic') || plan.ks.length === 0) return [];
-  return chosenPerVariant('distance', catalogue, edited, plan, ({ edits }, site, variant) => choice.get(site, editName(edits[0]!), { variant, way: 'agnostic', k: Math.min(...plan.ks) }).entry);
+  const ks = plan.ksOf?.agnostic ?? plan.ks;
+  if (!plan.ways.includes('agnostic') || ks.length === 0) return [];
+  return chosenPerVariant('distance', catalogue, edited, plan, ({ edits }, site, variant) => choice.get(site, editName(edits[0]!), { variant, way: 'agnostic', k: Math.min(...ks) }).entry);
 }
 
 function chosenPerVariant(

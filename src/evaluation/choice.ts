@@ -39,7 +39,7 @@ export const distanceKey = (site: SiteAddress, edit: string, name: string, { way
 export function measureDistances(pair: EditPair, edit: readonly string[], entries: readonly Entry[], plan: EditPlan, tally: Tally, start: number): void {
   const { gpu } = pair.source.activations;
   for (const entry of rivals(entries, plan)) {
-    const methods = waysOf([entry], plan).flatMap((way) => ksOf(way, plan.ks, edit).map((k) => ({ way, k })));
+    const methods = waysOf([entry], plan).flatMap((way) => ksOf(way, plan, edit).map((k) => ({ way, k })));
     gpu.scope(() => editsBy(entry, pair, edit, methods, plan).forEach(({ activations }, i) => {
       tally.put(distanceKey(pair.site, editName(edit), entry.name, methods[i]!), start, squaredDistance(pair, activations));
     }));

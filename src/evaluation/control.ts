@@ -12,14 +12,14 @@
  * The axes of the paper's figure 4: accuracy (acc - acc_none) / (acc_sup - acc_none), as released clipped to [0, 2]; weight (w - w_sup) / (1 - w_sup),
  * also of every prompt by itself, averaged over sites and clipped below at -5 (its figure 22).
  */
-import type { EditResult } from '../dictionary/index.ts';
+import { Sae, type EditResult } from '../dictionary/index.ts';
 import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { attributeIds, examplesAt, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
 import { editsBy, squaredDistance, type Choice, type EditPair } from './choice.ts';
 import { agreement, DENOMINATOR_GUARD, distribution, mean, meanIgnoringNaN, relativeAccuracy, relativeWeight } from './formulas.ts';
 import { editName, hasEdit, isReference, methodKey, methodName, methodsFor, type EditPlan, type Method } from './methods.ts';
-import type { PatchedPrompts } from './patching.ts';
+import type { Outcome, PatchedPrompts } from './patching.ts';
 import type { ControlRow } from './results.ts';
 import type { Measurements, Tally } from './tally.ts';
 
@@ -64,8 +64,11 @@ class EditedSites {
       groups.set(entry, [...(groups.get(entry) ?? []), method]);
     }
     for (const [entry, own] of groups) {
-      const results = editsBy(entry, pair, this.edit, own, this.plan);
-      own.forEach((method, i) => this.keep(pair, method, results[i]!));
+      // Of top-k codes no more than all can change: larger k are the same edit.
+      const distinct = new Map(own.map((method) => [effective(entry, method, this.edit), method]));
+      const results = editsBy(entry, pair, this.edit, [...distinct.values()], this.plan);
+      const byMethod = new Map([...distinct.keys()].map((id, i) => [id, results[i]!]));
+      for (const method of own) this.keep(pair, method, byMethod.get(effective(entry, method, this.edit))!);
     }
   }
 
@@ -80,6 +83,13 @@ class EditedSites {
   private key(site: SiteAddress, method: Method): string {
     return `${formatSite(site)}|${methodKey(method)}`;
   }
+}
+
+/** Tells apart the edits that an entry makes by different methods. */
+function effective({ dictionary }: Entry, { way, k, code }: Method, edit: readonly string[]): string {
+  const active = dictionary instanceof Sae ? dictionary.k : null;
+  const most = active === null ? k : Math.min(k, 2 * active * (way === 'aware' ? edit.length : 1));
+  return `${way}|${most}|${code ?? ''}`;
 }
 
 /** Runs every intervention of Test 2 for one edit on one batch, whose first prompt has number `start`. `pairs` has every site needed, by address. */
@@ -101,13 +111,19 @@ export function measureControl(
     });
     const methods = methodsFor(section, catalogue, edit, plan);
     for (const pair of own) edited.make(pair, methods);
-    for (const method of methods) {
-      gpu.scope(() => {
-        const outcome = clean.patched(own.map(({ site }) => ({ site, values: edited.get(site, method) })));
+    gpu.scope(() => {
+      const ids = new Map<Tensor, number>();
+      const outcomes = new Map<string, Outcome>();
+      for (const method of methods) {
+        const patches = own.map(({ site }) => ({ site, values: edited.get(site, method) }));
+        for (const { values } of patches) if (!ids.has(values)) ids.set(values, ids.size);
+        const same = patches.map(({ values }) => ids.get(values)).join();
+        const outcome = outcomes.get(same) ?? clean.patched(patches);
+        outcomes.set(same, outcome);
         tally.put(key('prediction', section.name, name, method), start, outcome.prediction);
         tally.put(key('LD', section.name, name, method), start, outcome.logitDiff);
-      });
-    }
+      }
+    });
   }
 }
 

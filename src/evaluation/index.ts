@@ -6,6 +6,7 @@ export { Catalogue, type EditedSection, type Entry } from './catalogue.ts';
 export { addRankings, rankFeatures, type RankedPrompts } from './rankings.ts';
 export { approximationRows, bestByDistance, bestByTradeOffs, eachDictionary, eachSupervised, type Approximated } from './approximation.ts';
 export { bestTradeOff, Choice, choose, chooseByTradeOff, TRADE_OFF, type TradeOff } from './choice.ts';
+export { correlations, correlationSchema, correlationSummaries, correlationSummarySchema, editDistance, measureTradeOff, tradeOffSchema, type CorrelationRow, type CorrelationSummary, type TradeOffOptions, type TradeOffRow } from './trade-off.ts';
 export { controlRows, normalisedWeights, tradeOffCurves, type TradeOffCurve } from './control.ts';
 export { distinctEdits, editName, editsOf, methodName, methodsFor, type EditPlan, type Method } from './methods.ts';
 export { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';

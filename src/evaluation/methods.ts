@@ -16,6 +16,8 @@ export interface Method {
 export interface EditPlan {
   ks: readonly number[];
   ways: readonly FeatureEdit[];
+  /** Other k for some of the ways. */
+  ksOf?: Partial<Record<FeatureEdit, readonly number[]>>;
   /** Checkpoints that compete for a site: all (`overall`, unless given), or those of each variant's last epoch there. */
   pool?: 'overall' | 'last';
   /** SAEs that compete at all. */
@@ -71,7 +73,7 @@ export function methodsFor(section: EditedSection, catalogue: Catalogue, edit: r
   const sparse = catalogue.variantsFor(section).flatMap((variant): Method[] => {
     const rivals = section.sites.map((site) => rivalsAt(catalogue, site, variant, plan));
     if (rivals.some(({ length }) => length === 0)) return [];
-    return waysOf(rivals.flat(), plan).flatMap((way) => ksOf(way, plan.ks, edit).map((k) => ({ variant, way, k })));
+    return waysOf(rivals.flat(), plan).flatMap((way) => ksOf(way, plan, edit).map((k) => ({ variant, way, k })));
   });
   return [...supervised, ...sparse];
 }
@@ -98,8 +100,9 @@ export function waysOf(entries: readonly Entry[], { ways }: Pick<EditPlan, 'ways
 }
 
 /** Numbers of features that a way is tried with. By interpretations k is shared among old and new features of every attribute. */
-export function ksOf(way: FeatureEdit, ks: readonly number[], edit: readonly string[]): readonly number[] {
+export function ksOf(way: FeatureEdit, plan: Pick<EditPlan, 'ks' | 'ksOf'>, edit: readonly string[]): readonly number[] {
   if (way === 'threshold') return [0];
+  const ks = plan.ksOf?.[way] ?? plan.ks;
   return way === 'aware' ? ks.filter((k) => k % 2 === 0 && k >= 2 * edit.length) : ks;
 }
 

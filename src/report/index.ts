@@ -3,4 +3,4 @@ export { renderReport, type ReportOptions } from './page.ts';
 export { renderTable } from './table.ts';
 export { charts, type Chart, type LegendEntry, type Panel } from './charts.ts';
 export { summary, type InterpretabilitySum, type SummaryRow } from './summary.ts';
-export { renderReproduction } from './reproduction.ts';
+export { renderReproduction } from './reproduction/page.ts';

@@ -26,10 +26,10 @@ export function legendOf(looks: Looks, shape?: LegendEntry['shape']): LegendEntr
 /** A horizontal or vertical dashed line with a meaning that the text gives. */
 export interface Rule { x?: number; y?: number }
 
-const base = { autosize: { type: 'fit-x', contains: 'padding' } as const, config: vegaConfig, padding: 2, width: PANEL_WIDTH };
+const base = { autosize: { type: 'fit-x', contains: 'padding' } as const, config: vegaConfig, padding: { left: 2, right: 18, top: 2, bottom: 2 }, width: PANEL_WIDTH };
 
-function scaleOf({ domain, log }: Axis): Record<string, unknown> {
-  return { ...(log ? { type: 'log' } : {}), ...(domain ? { domain: [...domain], clamp: true } : log ? {} : { zero: false }), nice: !domain };
+function scaleOf({ domain, log }: Axis, zero = false): Record<string, unknown> {
+  return { ...(log ? { type: 'log' } : {}), ...(domain ? { domain: [...domain], clamp: true } : log ? {} : { zero }), nice: !domain };
 }
 
 function clamped(value: number, { domain }: Axis): number {
@@ -51,8 +51,8 @@ export function linesPanel({ title, points, x, y, looks, rules = [], height = 19
   }));
   const scale = colours(looks);
   const encode = {
-    x: { field: 'x', type: 'quantitative', title: x.title, scale: scaleOf(x), axis: { grid: false, tickCount: 5, ...(x.format ? { format: x.format } : {}) } },
-    y: { field: 'y', type: 'quantitative', title: y.title, scale: scaleOf(y), axis: { tickCount: 5, ...(y.format ? { format: y.format } : {}) } },
+    x: { field: 'x', type: 'quantitative', title: x.title, scale: scaleOf(x), axis: { grid: false, tickCount: 5, format: x.format ?? '~g' } },
+    y: { field: 'y', type: 'quantitative', title: y.title, scale: scaleOf(y), axis: { tickCount: 5, format: y.format ?? '~g' } },
   } as const;
   return {
     title,
@@ -115,8 +115,8 @@ export function namedPanel({ title, rows, x, looks, rules = [], bars = false, st
   const scale = colours(looks);
   const y = { field: 'label', type: 'nominal', sort: labels, title: null, axis: { labelLimit: 170, labelColor: ink } } as const;
   const yOffset = used.length > 1 ? { yOffset: { field: 'series', type: 'nominal', sort: used } } : {};
-  const axis = { tickCount: 5, ...(x.format ? { format: x.format } : {}) };
-  const at = (field: string) => ({ field, type: 'quantitative', title: x.title, scale: scaleOf(x), axis });
+  const axis = { tickCount: 5, format: x.format ?? '~g' };
+  const at = (field: string) => ({ field, type: 'quantitative', title: x.title, scale: scaleOf(x, bars), axis });
   const stroke = { field: 'series', type: 'nominal', legend: null, scale };
   const description = { description: { field: 'tip' } };
   const mark = bars

@@ -7,7 +7,7 @@ import { bytes, escapeHtml, integer, percent, score, seconds, short } from './te
 type Cell = string | number;
 
 /** An HTML table in a box that scrolls sideways; the first `labels` columns are text, the others numbers. All cells are escaped. */
-function table(caption: string, head: string[], groups: Cell[][][], labels: number): string {
+export function table(caption: string, head: string[], groups: Cell[][][], labels: number): string {
   const row = (cells: Cell[]) => `<tr>${cells.map((cell, index) => {
     const text = escapeHtml(String(cell));
     return index === 0 ? `<th scope="row">${text}</th>` : index < labels ? `<td class="text">${text}</td>` : `<td>${text}</td>`;
@@ -112,12 +112,12 @@ export function examplesTable(results: Results): string {
   return rows.length > 24 ? `<details><summary>${rows.length} features</summary>${body}</details>` : body;
 }
 
-function list(entries: [string, string][]): string {
+export function list(entries: [string, string][]): string {
   return `<dl>${entries.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd>`).join('')}</dl>`;
 }
 
 /** A setting as text: lists with commas, records as `name value` pairs. */
-function setting(value: unknown): string {
+export function setting(value: unknown): string {
   if (value === null) return 'none';
   if (Array.isArray(value)) return value.length ? value.map(setting).join(', ') : 'none';
   if (typeof value === 'object') return Object.entries(value).map(([name, inner]) => `${name} ${setting(inner)}`).join('; ');

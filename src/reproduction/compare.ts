@@ -19,6 +19,10 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
       reason: found.reason ?? (measured === null ? 'this run has no such number' : null),
     };
   };
+  /** A bound from below that holds for any model, because it speaks of a toy. */
+  const toy = (what: string, bound: number, measured: number | null): PublishedRow => ({
+    what: `${what}, at least`, published: bound, tolerance: null, source: 'paper', measured, within: measured === null ? null : measured >= bound, reason: measured === null ? 'its stage was not run' : null,
+  });
   const n = PUBLISHED_NUMBERS;
   const single = (what: string, key: keyof typeof n, measure: () => Measured) => row(what, n[key].value, n[key].tolerance, n[key].source, measure);
   const weights = (variant: 'supervised' | 'vanilla', field: 'negative' | 'meanNegative'): Measured => {
@@ -62,7 +66,27 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
       const rows = results['greater-than']?.control.filter(({ dictionary }) => dictionary === 'vanilla') ?? [];
       return { value: k === 0 ? rows[0]?.accuracyNoEdit : rows.find((own) => own.k === k)?.accuracy, ...reduced(settings) };
     })),
+    toy('toy of over-splitting: λ up to which random features beat ideal ones', 7, randomBeatsIdeal(results)),
+    toy('toy of over-splitting: worst cosine of two trained features with ±μ for λ from 1 to 3', 0.95, worstCosine(results)),
+    toy('toy of occlusion: share of runs that cover long features at least as well as short ones', 0.9, results['occlusion-toy']?.highAtLeastLow ?? null),
   ];
+}
+
+/** The largest λ of the grid up to which every one has the random family ahead; -1 if the first has not. */
+function randomBeatsIdeal(results: StageResults): number | null {
+  const rows = results['over-splitting-toy']?.families.rows;
+  if (!rows) return null;
+  let last = -1;
+  for (const { lambda, idealGain, randomGain } of rows) {
+    if (randomGain <= idealGain) break;
+    last = lambda;
+  }
+  return last;
+}
+
+function worstCosine(results: StageResults): number | null {
+  const rows = results['over-splitting-toy']?.twoFeatures.filter(({ lambda }) => lambda >= 1 && lambda <= 3);
+  return rows && rows.length > 0 ? Math.min(...rows.map(({ cosine }) => cosine ?? -1)) : null;
 }
 
 function reduced({ sizes }: Settings): { reason?: string } {

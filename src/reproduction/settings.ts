@@ -120,7 +120,7 @@ function reducedSettings(preset: PresetName): Settings {
     snapshotEpochs: [8, 30], training: { ...kept, features: 128, epochs: 30, batch: 128 },
     ks: preset === 'arxiv' ? [2, 4, 6] : [2, 4, 8],
     thresholds: [0.2, 0.4, 0.6, 0.8], closePrompts: 64, featurePages: { features: 4, examples: 5 },
-    occlusion: { examples: 2000, features: [256], lambdas: [0.5, 1, 2], epochs: 20, alphas: [0, 0.5, 1] },
+    occlusion: { examples: 2000, features: [256], lambdas: [1, 2, 4], epochs: 40, alphas: [0, 0.5, 1] },
     overSplitting: { seeds: 2, epochs: 20, lambda: 1 },
     toys: { idealSamples: 100_000, randomSamples: 20_000, seeds: 3, occlusionFull: false },
     greaterThan: { train: 500, prompts: 100, lambdas: [1, 5], ks: [2, 4], epochs: 20 },

@@ -15,6 +15,7 @@ import { trainSaes, variantDefaults, type SaeJob } from '../training/index.ts';
 import type { Lab, SectionsResult } from './lab.ts';
 import { releasedSettings, type Settings } from './settings.ts';
 import type { Stage } from './stage.ts';
+import { attendingHeads } from './stages-study.ts';
 
 export const overSplittingToysSchema = z.object({ families: overSplittingToySchema, twoFeatures: trainedToySchema, wide: trainedToySchema });
 export const greaterThanSchema = z.object({ prompts: z.int(), approximation: z.array(approximationRow), control: z.array(controlRow) });
@@ -24,6 +25,13 @@ function studiedSite(sections: readonly EditedSection[]): SiteAddress | null {
   const paper = sections.flatMap(({ sites }) => sites).find((site) => formatSite(site) === 'q@L10H0@end');
   const attributes = ({ edits }: EditedSection): number => new Set(edits.flat()).size;
   return paper ?? [...sections].sort((a, b) => attributes(b) - attributes(a))[0]?.sites.at(-1) ?? null;
+}
+
+/** Where splitting is studied: the paper's query, or else the key at IO of the head that reads at the last position, which tells by Pos where to look. */
+function splitSite(sections: readonly EditedSection[]): SiteAddress | null {
+  const site = studiedSite(sections);
+  const [head] = attendingHeads(sections);
+  return !site || formatSite(site) === 'q@L10H0@end' || !head ? site : { kind: 'k', ...head, position: 'io' };
 }
 
 async function examplesOf(lab: Lab, prompts: Prompts, site: SiteAddress, signal?: AbortSignal): Promise<Examples> {
@@ -59,7 +67,7 @@ export function overSplittingStage(settings: Settings): Stage<Lab> {
   return {
     name: 'over-splitting', title: 'Over-splitting on the model', version: 1, needs: ['sections'], inputs: { ...settings.overSplitting, features, examples: settings.trainPrompts, seed: settings.seed }, schema: overSplittingSchema,
     async run(lab, read, { signal, onProgress }) {
-      const site = studiedSite(read<SectionsResult>('sections')!.sections);
+      const site = splitSite(read<SectionsResult>('sections')!.sections);
       const few = Object.entries(lab.training().attributes).find(([, { values }]) => values.length === 2);
       if (!site || !few) return { leftOut: `the task ${lab.task.name} has no attribute of two values that could be split` };
       const sets = [lab.seeds.training, lab.seeds.training + 7].map((seed) => lab.task.training(settings.trainPrompts, seed));

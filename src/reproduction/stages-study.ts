@@ -227,7 +227,7 @@ export function mechanismStage(settings: Settings): Stage<Lab> {
 }
 
 /** The heads whose outputs or queries at the last position are in a cross-section; in GPT-2 Small those of the name movers that the paper takes apart. Later ones first, three at most. */
-function attendingHeads(sections: readonly EditedSection[]): { layer: number; head: number }[] {
+export function attendingHeads(sections: readonly EditedSection[]): { layer: number; head: number }[] {
   const sites = sections.flatMap((section) => section.sites).filter(({ kind, position }) => position === 'end' && (kind === 'q' || kind === 'z'));
   const distinct = [...new Map(sites.map(({ layer, head }) => [`${layer} ${head}`, { layer, head }])).values()];
   const named = [[10, 0], [9, 6], [9, 9]].flatMap(([layer, head]) => distinct.filter((own) => own.layer === layer && own.head === head));

@@ -1,0 +1,115 @@
+/** A reproduction -> one self-contained HTML page: published numbers beside measured ones, every chart, every table, and where the time went. */
+import { reproductionText, type Reproduction } from '../../reproduction/index.ts';
+import { legend, pageHead } from '../page.ts';
+import { pageScript } from '../page-script.ts';
+import { looksOf, namedPanel } from '../panels.ts';
+import { list, setting, table } from '../sections.ts';
+import { renderSvg } from '../svg.ts';
+import { bytes, escapeHtml, integer, percent, score, scriptJson, seconds } from '../text.ts';
+import { groupBy, reproductionCharts } from './charts.ts';
+
+/** The page. The same reproduction gives the same text. */
+export async function renderReproduction(reproduction: Reproduction): Promise<string> {
+  const { model, task, preset, results, environment } = reproduction;
+  const title = `${model.name} on ${task.name}: arXiv 2405.08366, ${preset}`;
+  const charts = reproductionCharts(reproduction);
+  const sections: string[] = [];
+  for (const chart of charts) {
+    const figures: string[] = [];
+    for (const [index, panel] of chart.panels.entries()) figures.push(`<figure><h3>${escapeHtml(panel.title)}</h3>${await renderSvg(panel.spec, { id: `${chart.id}-${index}`, label: panel.alt })}</figure>`);
+    const numbers = TABLES[chart.id]?.(reproduction);
+    sections.push(`<section id="${chart.id}" data-chart><h2>${escapeHtml(chart.title)}</h2>
+<p class="reading">${escapeHtml(chart.reading)}</p>
+${legend(chart.legend)}
+<div class="panels${chart.wide ? ' wide' : ''}">${figures.join('\n')}</div>
+${numbers ? `<details><summary>All numbers</summary>${numbers}</details>` : ''}</section>`);
+  }
+  const links = [['published', 'Published numbers'], ...charts.map(({ id }) => [id, id]), ...(results.metrics ? [['metrics', 'metrics']] : []), ['time', 'Time'], ['setup', 'Settings']] as const;
+  return `${pageHead(title)}
+<body>
+<header>
+<h1>${escapeHtml(title)}</h1>
+<p class="muted">All tests and phenomena of “Towards Principled Evaluations of Sparse Autoencoders for Interpretability and Control”, ${reproduction.sizes === 'paper' ? 'at the paper’s sizes' : 'at reduced sizes'}.</p>
+${facts(reproduction)}
+<nav aria-label="Contents">${links.map(([id, label]) => `<a href="#${id}">${escapeHtml(capital(label!))}</a>`).join('')}</nav>
+</header>
+<main>
+<section id="published"><h2>Published numbers beside measured ones</h2>
+${publishedSection(reproduction)}</section>
+${sections.join('\n')}
+${results.metrics ? `<section id="metrics"><h2>Metrics of SAEs on the task’s tokens</h2>${metricsTable(results.metrics)}</section>` : ''}
+${await timeSection(reproduction)}
+<section id="setup"><h2>Settings and environment</h2>
+${list([['Adapter', `${environment.adapter.description || environment.adapter.device}${environment.adapter.software ? ' (software)' : ''}`], ['Versions', setting(environment.versions)], ['Model', `${model.name} ${model.hash.slice(0, 16)}, ${model.layers} layers of ${model.heads} heads, width ${model.width}`],
+    ['Released behaviours', reproduction.released.map(({ name, description }) => `${name}: ${description}`).join('; ') || 'none'], ...Object.entries(reproduction.settings).map(([name, value]): [string, string] => [name, setting(value)])])}
+<p><button id="save" type="button" hidden>Save results.json</button></p></section>
+</main>
+<footer><p>Made by diffract ${escapeHtml(environment.versions['diffract'] ?? '')}. The page holds all results as JSON in its element <code>#results</code>.</p></footer>
+<div id="tip" role="status" hidden></div>
+<script id="results" type="application/json">${scriptJson(JSON.stringify(JSON.parse(reproductionText(reproduction))))}</script>
+<script>
+${pageScript}
+</script>
+</body>
+</html>
+`;
+}
+
+function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function facts({ results, stages, environment, published }: Reproduction): string {
+  const { tests } = results;
+  const compared = published.filter(({ within }) => within !== null);
+  const items = [
+    ...(tests ? [[percent(tests.task.accuracy, 1), 'of prompts answered right'], [score(tests.task.logitDiff), 'mean logit difference'], [integer(tests.task.prompts), 'prompts scored']] : []),
+    [integer(results.saes?.entries.length ?? 0), 'SAEs, checkpoints included'],
+    [`${stages.filter(({ leftOut }) => leftOut === null).length} of ${stages.length}`, 'stages with a result'],
+    [compared.length > 0 ? `${compared.filter(({ within }) => within).length} of ${compared.length}` : '–', 'published numbers within tolerance'],
+    [seconds(environment.times.stages.reduce((sum, stage) => sum + stage.seconds, 0)), 'of work'],
+  ];
+  return `<ul class="facts">${items.map(([value, label]) => `<li><b>${escapeHtml(value!)}</b>${escapeHtml(label!)}</li>`).join('')}</ul>`;
+}
+
+function publishedSection({ published }: Reproduction): string {
+  const measured = published.filter((row) => row.measured !== null);
+  const absent = [...groupBy(published.filter((row) => row.measured === null), (row) => row.reason ?? '')];
+  const cells = (row: Reproduction['published'][number]) => [row.what, score(row.published, 3), row.source, row.tolerance === null ? '–' : `±${score(row.tolerance, 3)}`, score(row.measured, 3), row.within === null ? '–' : row.within ? 'yes' : 'no', row.reason ?? ''];
+  const head = ['What', 'Published', 'Source', 'Tolerance', 'Measured', 'Within', 'Note'];
+  return `<p class="reading">A number is compared where this model and these settings can give it. ${measured.length} of ${published.length} are; the others are left out with the reason, never filled.</p>
+${measured.length > 0 ? table('Measured beside published', head, [measured.map(cells)], 1) : ''}
+${absent.map(([reason, rows]) => `<details><summary>${rows.length} left out: ${escapeHtml(reason)}</summary>${table('Published, not measured here', head.slice(0, 4), [rows.map((row) => cells(row).slice(0, 4))], 1)}</details>`).join('\n')}`;
+}
+
+async function timeSection({ environment, stages }: Reproduction): Promise<string> {
+  const looks = looksOf(['seconds']);
+  const panel = namedPanel({
+    title: 'Seconds of each stage', looks, bars: true, x: { title: 'Seconds' },
+    rows: environment.times.stages.map(({ name, seconds: value, reused }) => ({ label: name, series: 'seconds', value, tip: `${name}: ${seconds(value)}${reused ? ', kept from an earlier run' : ''}` })),
+  });
+  const leftOut = stages.filter((stage) => stage.leftOut !== null);
+  return `<section id="time"><h2>Where the time went</h2>
+<p class="reading">${seconds(environment.times.totalSeconds)} in this run, up to ${bytes(environment.times.peakGpuBytes)} of device memory. A stage that was kept from an earlier run shows the time it took then.</p>
+<div class="panels wide"><figure>${await renderSvg(panel.spec, { id: 'time-0', label: panel.alt })}</figure></div>
+${leftOut.length > 0 ? `<h3>Left out</h3>${list(leftOut.map(({ title, leftOut: reason }) => [title, reason!]))}` : ''}</section>`;
+}
+
+function metricsTable({ rows, tokens }: NonNullable<Reproduction['results']['metrics']>): string {
+  return table(`Over ${integer(tokens)} tokens; names are those of SAELens`, ['Site', 'Dictionary', 'kl_div_score', 'ce_loss_score', 'explained_variance', 'mse', 'cossim', 'l2_ratio', 'l0'], [...groupBy(rows, (row) => row.site).values()].map((group) => group.map(({ site, dictionary, metrics: { saelens } }) => [
+    site, dictionary, score(saelens.model_behavior_preservation.kl_div_score, 3), score(saelens.model_performance_preservation.ce_loss_score, 3), score(saelens.reconstruction_quality.explained_variance, 3),
+    score(saelens.reconstruction_quality.mse, 3), score(saelens.reconstruction_quality.cossim, 3), score(saelens.shrinkage.l2_ratio, 3), score(saelens.sparsity.l0, 2),
+  ])), 2);
+}
+
+/** Every number of a chart. */
+const TABLES: Record<string, (reproduction: Reproduction) => string> = {
+  approximation: ({ results }) => table('Scores, and the mean logit differences that they compare', ['Cross-section', 'Dictionary', 'Sufficiency', 'Necessity', 'LD clean', 'LD mean-ablated', 'LD reconstructed', 'LD residual', 'Mean |change|'],
+    [...groupBy(results.tests!.approximation, (row) => row.crossSection).values()].map((rows) => rows.map((row) => [
+      row.crossSection, row.dictionary, score(row.sufficiency, 3), score(row.necessity, 3), score(row.logitDiffClean), score(row.logitDiffMeanAblated), score(row.logitDiffReconstructed), score(row.logitDiffResidual), score(row.meanAbsoluteChange),
+    ])), 2),
+  control: ({ results }) => table('Edits by every method', ['Cross-section', 'Edit', 'Dictionary', 'k', 'Accuracy', 'No edit', 'Relative', 'Weight removed', 'Weight, relative', 'Distance'],
+    [...groupBy(results.tests!.control, (row) => `${row.crossSection} ${row.attribute}`).values()].map((rows) => rows.map((row) => [
+      row.crossSection, row.attribute, row.dictionary, row.k === 0 ? '–' : row.k, score(row.accuracy, 3), score(row.accuracyNoEdit, 3), score(row.accuracyRelative, 3), score(row.weightRemoved, 3), score(row.weightRelative, 3), score(row.distance, 3),
+    ])), 3),
+};
