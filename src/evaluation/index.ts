@@ -31,3 +31,7 @@ export { interpretabilityRow as interpretabilityRowFrom, interpretFeatures, prop
 export { Interpreter, type Interpreted, type InterpreterOptions } from './interpreter.ts';
 export { UNION_LIMIT, type ActiveCounts, type Interpretation } from './interpretability.ts';
 export type { Grouping, Properties, PropertyKind } from './predicates.ts';
+export {
+  CAUSAL_THRESHOLDS, featurePatchRow, interpretedApproximation, interpretedApproximationRow, patchFeatures,
+  type CausalOptions, type CausalStudy, type FeaturePatchRow, type InterpretedApproximationRow, type InterpretedSite, type PatchedPairs,
+} from './causal.ts';
