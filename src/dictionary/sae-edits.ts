@@ -26,7 +26,7 @@ export function unitWeights(codes: Tensor, decoder: Tensor): Tensor {
 
 /** 1 where a code is not zero: signed kinds have negative ones. */
 function active(codes: Tensor): Tensor {
-  return activeMask(mul(codes, codes));
+  return activeMask(codes, { signed: true });
 }
 
 /** What edits ask of a dictionary. */

@@ -123,7 +123,7 @@ export async function describe(
         return {
           error: sumSquaresRows(sub(own, dictionary.decode(codes))),
           spread: sumSquaresRows(sub(own, meanColumns(own))),
-          active: sumRows(activeMask(codes)),
+          active: sumRows(activeMask(codes, { signed: true })),
           contributions: dictionary.contributions(dictionary.encode({ activations: own.rows(0, few.count), attributes: attributeIds(few) })),
         };
       });

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import type { Gpt2 } from '../model/index.ts';
 import { collectActivations, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
-import { activeMask, mul, sub, sumRows, sumSquaresRows } from '../tensor/index.ts';
+import { activeMask, sub, sumRows, sumSquaresRows } from '../tensor/index.ts';
 import { attributeIds, isSupervised, type Catalogue, type Entry } from './catalogue.ts';
 import { distanceKey, TRADE_OFF, type TradeOff } from './choice.ts';
 import { mean, quantile, spearman } from './formulas.ts';
@@ -51,8 +51,7 @@ export async function measureTradeOff(model: Gpt2, catalogue: Catalogue, sites: 
         options.signal?.throwIfAborted();
         const { active, missed } = gpu.scope(() => {
           const codes = dictionary.encode({ activations: activations[i]!, attributes: attributeIds(prompts) });
-          // Signed kinds have codes below zero, which are active too.
-          return { active: sumRows(activeMask(mul(codes, codes))), missed: sumSquaresRows(sub(activations[i]!, dictionary.decode(codes))) };
+          return { active: sumRows(activeMask(codes, { signed: true })), missed: sumSquaresRows(sub(activations[i]!, dictionary.decode(codes))) };
         });
         const [l0, error] = [mean(await active.read()), mean(await missed.read())];
         for (const tensor of [active, missed]) tensor.dispose();
