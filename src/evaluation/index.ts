@@ -35,3 +35,5 @@ export {
   CAUSAL_THRESHOLDS, featurePatchRow, interpretedApproximation, interpretedApproximationRow, patchFeatures,
   type CausalOptions, type CausalStudy, type FeaturePatchRow, type InterpretedApproximationRow, type InterpretedSite, type PatchedPairs,
 } from './causal.ts';
+export { featurePage, featurePageDefaults, featurePages, type FeaturePage, type FeaturePageOptions, type FeatureStudy, type TokenStream } from './features.ts';
+export { attributeSources, featureDirections, logitEffects, type Attribution, type Place } from './feature-effects.ts';
