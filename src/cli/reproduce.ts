@@ -5,18 +5,20 @@ import { UsageError } from '../errors.ts';
 import { openSource } from '../files/index.ts';
 import { directoryStore } from '../files/node-store.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
+import { measureCeilings } from '../gpu/index.ts';
 import { ioiEvaluation } from '../evaluation/index.ts';
 import { Gpt2, type WeightType } from '../model/index.ts';
 import { renderReproduction } from '../report/index.ts';
-import { chosenStages, PRESETS, RELEASED, reproduce, reproductionJsonSchema, reproductionText, settingsOf, SIZES, stagesOf, type Reproduction, type Settings } from '../reproduction/index.ts';
+import { chosenStages, planReproduction, PRESETS, RELEASED, reproduce, reproductionJsonSchema, reproductionText, settingsOf, SIZES, stagesOf, type Reproduction, type ReproductionPlan, type Settings, type StagePlan } from '../reproduction/index.ts';
 import { grammarFor, IoiTask, isGpt2SmallShape } from '../task/index.ts';
+import { checkVariant } from '../training/index.ts';
 import { openDevice, tuningOption, weightsOption } from './device.ts';
 import { PhaseBars, stoppable, versions } from './evaluation.ts';
 import { list, printJson, progress, wholeNumber } from './terminal.ts';
 
 interface Options {
-  model?: string; out: string; preset: string; sizes?: string; stages?: string[]; asReleased: string[]; prompts?: number; trainPrompts?: number; selectionPrompts?: number; epochs?: number;
-  seed?: number; lexicon?: string; weights: WeightType; tuning?: string; json?: boolean; schema?: boolean;
+  model?: string; out: string; preset: string; sizes?: string; stages?: string[]; asReleased: string[]; prompts?: number; trainPrompts?: number; selectionPrompts?: number; epochs?: number; variants?: string[];
+  seed?: number; lexicon?: string; weights: WeightType; tuning?: string; json?: boolean; schema?: boolean; plan?: boolean;
 }
 
 export function register(program: Command): void {
@@ -32,10 +34,12 @@ export function register(program: Command): void {
     .option('--train-prompts <n>', 'prompts to fit dictionaries on', wholeNumber(2))
     .option('--selection-prompts <n>', 'prompts to choose SAEs on', wholeNumber(1))
     .option('--epochs <n>', 'training epochs of the SAEs', wholeNumber(1))
+    .option('--variants <list>', 'only these kinds of SAEs: vanilla, gated, topk, batchtopk, jumprelu, frozen', list)
     .option('--seed <n>', 'seed of every random choice', wholeNumber(0))
     .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own")
     .addOption(weightsOption())
     .addOption(tuningOption())
+    .option('--plan', 'print what each stage will cost on this adapter, and exit')
     .option('--schema', 'print the JSON Schema of reproduction.json and exit')
     .option('--json', 'print reproduction.json on stdout instead of the summary')
     .addHelpText('after', `
@@ -55,13 +59,14 @@ async function run(options: Options): Promise<void> {
   if (options.model === undefined) throw new UsageError('reproduce needs --model, a directory or URL');
   // Faults in the options are told before a model is loaded.
   chosenStages(stagesOf(settingsFrom(options, options.sizes ?? 'reduced')), options.stages);
-  await assertWritable(options.out);
+  if (!options.plan) await assertWritable(options.out);
   await stoppable(async (signal) => {
     const { model, lexicon } = await open(options);
     const settings = settingsFrom(options, options.sizes ?? (isGpt2SmallShape(model.config) ? 'paper' : 'reduced'));
     const bars = new PhaseBars();
     try {
       const task = ioiEvaluation(IoiTask.create(model.tokenizer!, lexicon), { coupledTargets: settings.released.includes('coupled-targets') });
+      if (options.plan) return printPlan(planReproduction(model, task, settings, await measureCeilings(model.gpu)), options.json ?? false);
       const reproduction = await reproduce(model, task, directoryStore(options.out), { settings, only: options.stages, versions: versions() }, {
         signal, onProgress: (phase, done, total, words) => bars.update(phase, done, total, words),
       }).finally(() => bars.stop());
@@ -76,8 +81,12 @@ async function run(options: Options): Promise<void> {
   }, `finished stages are kept in ${options.out}; the same command goes on from there`);
 }
 
-function settingsFrom({ preset, asReleased, prompts, trainPrompts, selectionPrompts, epochs, seed }: Options, sizes: string): Settings {
+function settingsFrom({ preset, asReleased, prompts, trainPrompts, selectionPrompts, epochs, variants, seed }: Options, sizes: string): Settings {
   const settings = settingsOf(preset, sizes, { released: asReleased, prompts, trainPrompts, selectionPrompts, seed });
+  if (variants) {
+    for (const name of variants) checkVariant(name, '--variants');
+    settings.variants = settings.variants.filter(({ variant }) => variants.includes(variant));
+  }
   if (epochs === undefined) return settings;
   return { ...settings, training: { ...settings.training, epochs }, snapshotEpochs: [...settings.snapshotEpochs.filter((epoch) => epoch < epochs), epochs] };
 }
@@ -93,6 +102,19 @@ async function open({ model: where, weights, tuning, lexicon }: Options): Promis
     throw new UsageError(`${where} has no tokenizer.json, which prompts need`);
   }
   return { model, lexicon: grammar };
+}
+
+function printPlan(plan: ReproductionPlan, json: boolean): void {
+  if (json) return printJson(plan);
+  const row = (name: string, { operations, bytes, peak, seconds }: Pick<StagePlan, 'operations' | 'bytes' | 'peak' | 'seconds'>): string => [
+    name.padEnd(20), (operations / 1e9).toPrecision(3).padStart(12), (bytes / 1e9).toPrecision(3).padStart(12), (peak / 2 ** 20).toFixed(0).padStart(12), duration(seconds).padStart(12),
+  ].join('');
+  const head = `${'stage'.padEnd(20)}${'GFLOP'.padStart(12)}${'GB moved'.padStart(12)}${'peak MiB'.padStart(12)}${'about'.padStart(12)}`;
+  process.stdout.write(`${[head, ...plan.stages.map((stage) => row(stage.name, stage)), row('all', plan.total), ...plan.notes.map((words) => `Note: ${words}.`)].join('\n')}\n`);
+}
+
+function duration(seconds: number): string {
+  return seconds < 100 ? `${seconds.toPrecision(2)} s` : seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
 function summary({ stages, environment, published }: Reproduction, out: string): string {

@@ -5,3 +5,4 @@ export { PRESETS, RELEASED, SIZES, settingsOf, type Settings } from './settings.
 export { REPRODUCTION_SCHEMA, reproductionJsonSchema, reproductionSchema, reproductionText, type PublishedRow, type Reproduction, type StageResults } from './results.ts';
 export { comparePublished } from './compare.ts';
 export { Lab } from './lab.ts';
+export { planReproduction, type ReproductionPlan, type StagePlan } from './plan.ts';

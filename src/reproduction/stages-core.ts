@@ -50,7 +50,7 @@ export function sectionsStage(settings: Settings): Stage<Lab> {
 }
 
 /** The workshop edits one attribute in each cross-section: IO in the name movers' outputs, Pos elsewhere. */
-function workshopEdits(section: EditedSection): EditedSection {
+export function workshopEdits(section: EditedSection): EditedSection {
   const [attribute] = section.name === '(B)NM out' ? ['IO'] : ['Pos'];
   return { ...section, edits: section.edits.some((edit) => edit.length === 1 && edit[0] === attribute) ? [[attribute!]] : section.edits };
 }

@@ -131,12 +131,12 @@ export function proxiesStage(settings: Settings): Stage<Lab> {
           signal?.throwIfAborted();
           const sae = await lab.sae(folder, entry);
           const attributes = columnIds(selection.prompts);
-          const counts = await gpu.scope(() => sae.activeCounts({ activations: clean[i]! })).readU32();
+          const counts = await gpu.scope(async () => sae.activeCounts({ activations: clean[i]! }).readU32());
           const { l0, unexplained } = { l0: counts.reduce((sum, n) => sum + n, 0) / counts.length, unexplained: 1 - explainedOf(entry.figures) };
           for (const [name, edit] of edits) {
             if (!sections.some(({ sites: own, edits: sets }) => own.some((site) => formatSite(site) === entry.site) && sets.some((set) => set.join('+') === name))) continue;
             const target = targets.get(name)![i]!;
-            const squares = await gpu.scope(() => sumSquaresRows(sub(target, sae.edit({ activations: clean[i]!, attributes }, { activations: target, attributes: columnIds(selection.counterfactuals.get(name)!) }, { attributes: edit, k: K }).activations))).read();
+            const squares = await gpu.scope(async () => sumSquaresRows(sub(target, sae.edit({ activations: clean[i]!, attributes }, { activations: target, attributes: columnIds(selection.counterfactuals.get(name)!) }, { attributes: edit, k: K }).activations)).read());
             const key = `${entry.site} ${name} ${entry.variant}`;
             const row = found.get(key) ?? { site: entry.site, attribute: name, variant: entry.variant, distance: [], l0: [], unexplained: [] };
             found.set(key, row);

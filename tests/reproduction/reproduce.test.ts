@@ -1,0 +1,113 @@
+import * as assert from 'uvu/assert';
+import { UsageError } from '../../src/errors.ts';
+import { ioiEvaluation, type EvaluationTask } from '../../src/evaluation/index.ts';
+import { Gpt2 } from '../../src/model/index.ts';
+import { openSource } from '../../src/node.ts';
+import { renderReproduction } from '../../src/report/index.ts';
+import { chosenStages, PRESETS, RELEASED, reproduce, reproductionSchema, reproductionText, settingsOf, stagesOf, type Reproduction } from '../../src/reproduction/index.ts';
+import { grammarFor, IoiTask, parseSite } from '../../src/task/index.ts';
+import type { SweepStore } from '../../src/training/index.ts';
+import { gpuSuite, testGpu } from '../support/gpu.ts';
+
+const test = gpuSuite('reproduction');
+const gpu = await testGpu();
+
+/** A store in memory; its `until`th write and all after it fail, as those of a killed process. */
+class MemoryStore implements SweepStore {
+  readonly files = new Map<string, Uint8Array>();
+  until = Infinity;
+  writes = 0;
+
+  async has(name: string): Promise<boolean> {
+    return [...this.files.keys()].some((file) => file.startsWith(`${name}/`));
+  }
+
+  async get(path: string): Promise<Uint8Array | null> {
+    return this.files.get(path) ?? null;
+  }
+
+  async put(folder: string, files: Readonly<Record<string, Uint8Array>>): Promise<void> {
+    this.count();
+    for (const [name, bytes] of Object.entries(files)) this.files.set(`${folder}/${name}`, bytes.slice());
+  }
+
+  async append(path: string, text: string): Promise<void> {
+    this.count();
+    const old = this.files.get(path) ?? new Uint8Array();
+    this.files.set(path, Uint8Array.from([...old, ...new TextEncoder().encode(text)]));
+  }
+
+  private count(): void {
+    if (++this.writes > this.until) throw new Error('killed');
+  }
+}
+
+/** Small enough for a software driver, with everything of the paper's tests in it. */
+const settings = settingsOf('workshop', 'reduced', {
+  prompts: 6, selectionPrompts: 4, trainPrompts: 64, variants: [{ variant: 'vanilla', values: [0.5, 2] }, { variant: 'topk', values: [2] }], snapshotEpochs: [1, 2],
+  training: { features: 16, epochs: 2, batch: 32 }, ks: [2, 4], parametrizations: ['independent', 'coupled'],
+});
+const only = ['tests', 'interpretability', 'geometry', 'parametrizations', 'proxies'];
+
+async function open(): Promise<{ model: Gpt2; task: EvaluationTask }> {
+  const source = openSource('models/ioi-mini');
+  const model = await Gpt2.load(gpu, source);
+  const task = ioiEvaluation(IoiTask.create(model.tokenizer!, await grammarFor(source)));
+  const sections = [{ name: 'S', sites: [parseSite('z@L0H3@end'), parseSite('z@L1H0@end')], edits: [['S']] }];
+  return { model, task: { ...task, crossSections: () => ({ origin: 'given', sections }) } };
+}
+
+const withoutTimes = ({ environment: { times: _times, ...environment }, ...rest }: Reproduction): string => JSON.stringify({ ...rest, environment });
+
+test('killed at several moments and started again, it ends with the same numbers and repeats no finished stage', async () => {
+  const { model, task } = await open();
+  const whole = new MemoryStore();
+  const expected = await reproduce(model, task, whole, { settings, only, versions: {} });
+  await check(expected);
+  for (const until of [2, whole.writes - 3]) {
+    const store = new MemoryStore();
+    store.until = until;
+    let message = '';
+    await reproduce(model, task, store, { settings, only, versions: {} }).catch((error: Error) => { message = error.message; });
+    assert.is(message, 'killed', `after ${until} writes`);
+    const kept = [...store.files.keys()].filter((name) => name.startsWith('stages/')).length;
+    store.until = Infinity;
+    const again = await reproduce(model, task, store, { settings, only, versions: {} });
+    assert.is(withoutTimes(again), withoutTimes(expected));
+    assert.is(again.environment.times.stages.filter(({ reused }) => reused).length, kept);
+  }
+  // A third time nothing is left to do.
+  const last = await reproduce(model, task, whole, { settings, only, versions: {} });
+  assert.ok(last.environment.times.stages.every(({ reused }) => reused));
+  model.dispose();
+});
+
+/** What was found fits its schema, has every dictionary and method, and makes a page. */
+async function check(found: Reproduction): Promise<void> {
+  const parsed = reproductionSchema.parse(JSON.parse(reproductionText(found)));
+  const { tests, proxies } = parsed.results;
+  assert.equal([...new Set(tests!.approximation.map(({ dictionary }) => dictionary))].sort(), ['supervised', 'supervised mean coupled', 'supervised mse coupled', 'supervised mse independent', 'topk K=2', 'vanilla λ=0.5', 'vanilla λ=2']);
+  assert.equal([...new Set(tests!.control.map(({ method }) => method))].sort(), ['agnostic', 'aware', 'reconstruction', 'supervised', 'threshold']);
+  for (const row of tests!.control) assert.ok(row.accuracy >= 0 && row.accuracy <= 1);
+  // Two λ at two epochs each; top-k has one K, too few to compare.
+  assert.equal([...new Set(proxies!.rows.map(({ variant, dictionaries }) => `${variant} ${dictionaries}`))], ['vanilla 4']);
+  assert.is(parsed.results.occlusion, null);
+  const left = parsed.published.filter(({ measured }) => measured === null);
+  assert.ok(left.length > 100 && left.every(({ reason }) => reason !== null));
+  const page = await renderReproduction(parsed);
+  assert.match(page, /Published numbers beside measured ones/);
+  assert.match(page, /id="control"/);
+  assert.not.match(page, /NaN|undefined/);
+}
+
+test('presets, sizes, stages and released behaviours that do not exist are refused with those that do', () => {
+  const refused = (attempt: () => unknown, words: RegExp) => assert.throws(attempt, (error: Error) => error instanceof UsageError && words.test(error.message));
+  refused(() => settingsOf('nips', 'paper'), /unknown preset "nips"; there are workshop, arxiv, iclr/);
+  refused(() => settingsOf('arxiv', 'huge'), /unknown sizes "huge"; there are paper, reduced/);
+  refused(() => settingsOf('arxiv', 'paper', { released: ['lr-decay', 'typo'] }), /unknown released behaviour "typo"; there are .*lr-decay/);
+  refused(() => chosenStages(stagesOf(settings), ['control']), /unknown stage "control"; there are sections, saes, tests/);
+  assert.equal(chosenStages(stagesOf(settings), ['geometry']).map(({ name }) => name), ['sections', 'saes', 'geometry']);
+  for (const preset of PRESETS) for (const sizes of ['paper', 'reduced']) assert.ok(settingsOf(preset, sizes, { released: Object.keys(RELEASED) }).variants.length >= 4);
+});
+
+test.run();
