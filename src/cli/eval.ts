@@ -1,5 +1,6 @@
 /** `diffract eval ioi|greater-than|task`: judge dictionaries on a model. */
 import { InvalidArgumentError, type Command } from 'commander';
+import type { FeatureEdit } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import { resultsText } from '../evaluation/index.ts';
 import { renderTable } from '../report/index.ts';
@@ -13,7 +14,7 @@ import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts
 interface Options {
   model: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
   dictionaries?: string[]; sae?: string[]; crossSection?: string[]; discover?: boolean; threshold: number; lexicon?: string;
-  lambda: number[]; features: number; epochs?: number; k: number[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
+  lambda: number[]; features: number; epochs?: number; k: number[]; methods: string[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
 }
 
 interface OwnTaskOptions extends Partial<Pick<Options, 'model' | 'out'>>, Omit<Options, 'model' | 'out'> { task?: string; taskSchema?: boolean }
@@ -73,6 +74,7 @@ function evaluationOptions(command: Command): Command {
     .option('--features <n>', 'features of the SAEs to train', wholeNumber(1), defaults.sae.features)
     .option('--epochs <n>', 'training epochs of the SAEs', wholeNumber(1))
     .option('--k <list>', 'numbers of features that SAE edits may change', counts, [...defaults.ks])
+    .option('--methods <names>', 'ways of choosing those features: agnostic, reconstruction, aware, threshold', list, [...defaults.methods])
     .option('--batch <n>', 'prompts in one patched run (default: what fits a modest amount of memory)', wholeNumber(1))
     .addOption(weightsOption())
     .addOption(tuningOption())
@@ -96,6 +98,7 @@ async function run(options: Options, task: TaskChoice): Promise<void> {
       model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover, weights: options.weights, tuning: options.tuning, task,
       dictionaries: options.dictionaries ?? (sae.length > 0 ? ['supervised'] : defaults.dictionaries),
       ks: options.k,
+      methods: options.methods as FeatureEdit[],
       batch: options.batch ?? null,
       discovery: { ...defaults.discovery, threshold: options.threshold },
       sae: { ...defaults.sae, lambdas: options.lambda, features: options.features, ...(options.epochs ? { epochs: options.epochs } : {}) },

@@ -2,6 +2,7 @@
  * A whole evaluation: prompts, sites, dictionaries, the three tests, one typed record of results. Browser-neutral; whatever the command line
  * does, a page can do. The same options and seed on the same adapter give the same numbers byte for byte, but for `environment.times`.
  */
+import type { FeatureEdit } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { byLength, checkSite, collectActivations, type CrossSection, formatSite, type Prompts, promptsPerRun, type SiteAddress } from '../task/index.ts';
@@ -15,7 +16,8 @@ import { addLoaded, BUILT_IN, checkLoaded, describe, fitSupervised, trainVanilla
 import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './formulas.ts';
 import { interpretabilityRow } from './interpretability.ts';
 import { Interpreter } from './interpreter.ts';
-import { editsOf, type EditPlan } from './methods.ts';
+import { editsOf, FEATURE_EDITS, type EditPlan } from './methods.ts';
+import { addRankings } from './rankings.ts';
 import { RESULTS_SCHEMA, type InterpretabilityRow, type Results, type SiteRow } from './results.ts';
 import { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
 import { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
@@ -39,6 +41,8 @@ export interface EvaluationOptions {
   origin: 'published' | 'given';
   /** Numbers of features that SAE edits may change. */
   ks: readonly number[];
+  /** Ways of choosing those features. */
+  methods: readonly FeatureEdit[];
   /** Prompts in one patched run; by default as many as a modest amount of memory holds. */
   batch: number | null;
   discovery: DiscoveryOptions;
@@ -65,6 +69,7 @@ export const evaluationDefaults: EvaluationOptions = {
   crossSections: null,
   origin: 'given',
   ks: [2, 4, 8, 16],
+  methods: ['agnostic'],
   batch: null,
   discovery: { prompts: 32, threshold: 0.2, strong: 0.6, sections: 5 },
   sae: { lambdas: [0.5, 2], features: trainDefaults.features, epochs: 40 },
@@ -93,6 +98,9 @@ function checkOptions(model: Gpt2, options: EvaluationOptions): void {
   }
   if (options.dictionaries.length + options.loaded.length === 0) throw new UsageError('there is no dictionary to evaluate');
   for (const k of options.ks) if (!Number.isInteger(k) || k < 1) throw new UsageError(`an edit cannot change ${k} features`);
+  for (const method of options.methods) {
+    if (!FEATURE_EDITS.includes(method)) throw new UsageError(`unknown method "${method}" of choosing features; there are ${FEATURE_EDITS.join(', ')}`);
+  }
   const names = new Set<string>();
   for (const { name, sites } of options.crossSections ?? []) {
     if (names.has(name)) throw new UsageError(`two cross-sections are called "${name}"`);
@@ -141,11 +149,14 @@ class Evaluation {
       await this.phase('SAE training', (progress) => trainVanilla(model, catalogue, sites, trainingActivations, this.fitting(progress)));
     }
     addLoaded(catalogue, options.loaded);
+    if (options.methods.includes('aware')) {
+      await this.phase('rankings', () => addRankings(model.gpu, catalogue, sites, { prompts: interpreted, activations: interpretedActivations }, this.watching.signal));
+    }
 
     const edits = editsOf(sections);
     const scored = sampleEdited(task, options.prompts, seeds.evaluation, seeds.counterfactual, edits);
     const selection = sampleEdited(task, options.selectionPrompts, seeds.selection, seeds.counterfactual, edits);
-    const plan: EditPlan = { ks: options.ks, ways: ['agnostic'] };
+    const plan: EditPlan = { ks: options.ks, ways: options.methods };
     const batch = options.batch ?? promptsPerRun(model, longestOf(scored.prompts));
     const scoring: Scoring = { model, catalogue, sections, edits, plan, batch, signal: this.watching.signal };
     const choice = choose(
@@ -245,9 +256,9 @@ class Evaluation {
   }
 
   private config(batch: number): Results['config'] {
-    const { prompts, selectionPrompts, trainPrompts, seed, dictionaries, saePaths, ks, crossSections, discovery, sae } = this.options;
+    const { prompts, selectionPrompts, trainPrompts, seed, dictionaries, saePaths, ks, methods, crossSections, discovery, sae } = this.options;
     return {
-      prompts, selectionPrompts, trainPrompts, seed, dictionaries: [...dictionaries], saePaths: [...saePaths], ks: [...ks], batch,
+      prompts, selectionPrompts, trainPrompts, seed, dictionaries: [...dictionaries], saePaths: [...saePaths], ks: [...ks], methods: [...methods], batch,
       discovery: crossSections ? null : {
         prompts: discovery.prompts, threshold: discovery.threshold,
         counterfactuals: 'one attribute at a time; the effect of a site is the largest over attributes',

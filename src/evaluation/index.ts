@@ -8,7 +8,7 @@ export { approximationRows, bestByDistance, bestByTradeOffs, eachDictionary, eac
 export { bestTradeOff, Choice, choose, chooseByTradeOff, TRADE_OFF, type TradeOff } from './choice.ts';
 export { correlations, correlationSchema, correlationSummaries, correlationSummarySchema, editDistance, measureTradeOff, tradeOffSchema, type CorrelationRow, type CorrelationSummary, type TradeOffOptions, type TradeOffRow } from './trade-off.ts';
 export { controlRows, normalisedWeights, tradeOffCurves, type TradeOffCurve } from './control.ts';
-export { distinctEdits, editName, editsOf, methodName, methodsFor, type EditPlan, type Method } from './methods.ts';
+export { distinctEdits, editName, editsOf, FEATURE_EDITS, methodName, methodsFor, type EditPlan, type Method } from './methods.ts';
 export { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
 export { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
 export { rankSites, type Contrast } from './discover.ts';

@@ -3,6 +3,9 @@ import { SyntheticDictionary, type CodeEdit, type Dictionary, type FeatureEdit }
 import type { SiteAddress } from '../task/index.ts';
 import { isSupervised, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
 
+/** Every way of choosing the features of an SAE's edits. */
+export const FEATURE_EDITS: readonly FeatureEdit[] = ['agnostic', 'reconstruction', 'aware', 'threshold'];
+
 /** One way of editing: a variant's dictionaries with at most k features changed; k is 0 where the way of choosing features says how many. */
 export interface Method {
   variant: string;

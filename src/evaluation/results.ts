@@ -194,6 +194,7 @@ const config = z.object({
   dictionaries: z.array(z.string()),
   saePaths: z.array(z.string()),
   ks: z.array(count),
+  methods: z.array(z.string()).optional().describe('ways of choosing the features that SAE edits change; agnostic alone in files that do not say'),
   batch: count.describe('prompts in one patched run'),
   discovery: z.object({
     prompts: count,

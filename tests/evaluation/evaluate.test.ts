@@ -103,7 +103,7 @@ test('end points: perfect reconstructions score 1 and 1, the mean scores 0 in ne
 
 test('everything together, found cross-sections and trained SAEs: typed, complete, and the same bytes again', async () => {
   const options: Partial<EvaluationOptions> = {
-    ks: [1, 2], sae: { lambdas: [1, 2], features: 24, epochs: 3, batch: 64, learningRate: 5e-3 }, prompts: 12, trainPrompts: 100, seed: 3,
+    ks: [1, 2], methods: ['agnostic', 'aware'], sae: { lambdas: [1, 2], features: 24, epochs: 3, batch: 64, learningRate: 5e-3 }, prompts: 12, trainPrompts: 100, seed: 3,
     discovery: { prompts: 5, threshold: 0.2, strong: 0.7, sections: 3, kinds: ['z'], positions: ['end'] },
   };
   const phases = new Set<string>();
@@ -122,7 +122,7 @@ test('everything together, found cross-sections and trained SAEs: typed, complet
     assert.equal(rows.map(({ dictionary }) => dictionary), ['supervised', 'vanilla λ=1', 'vanilla λ=2']);
     for (const edit of edits) {
       const control = read.tests.control.filter((row) => row.crossSection === name && row.attribute === edit.join('+'));
-      assert.equal(control.map(({ dictionary, k }) => `${dictionary} ${k}`), ['supervised 2', 'vanilla 1', 'vanilla 2']);
+      assert.equal(control.map(({ dictionary, k }) => `${dictionary} ${k}`), ['supervised 2', 'vanilla 1', 'vanilla 2', 'vanilla, aware 2']);
       for (const row of control.slice(1)) assert.equal(row.chosen.map(({ site }) => site), sites);
     }
   }
@@ -187,6 +187,7 @@ test('what cannot be evaluated is refused before any work', async () => {
   await fails({ crossSections: [{ name: 'a', sites: [{ ...SITE, head: 4 }] }] }, /z@L0H4@end.*heads 0 to 3/);
   await fails({ crossSections: [S_OUT, S_OUT] }, /two cross-sections are called "S out"/);
   await fails({ ks: [0] }, /an edit cannot change 0 features/);
+  await fails({ methods: ['greedy' as 'agnostic'] }, /unknown method "greedy".*agnostic, reconstruction, aware, threshold/);
   await fails({ prompts: 0 }, /prompts is 0/);
   const wide = synthetic('vanilla wide', (activations) => activations.clone());
   await fails({ crossSections: [S_OUT], loaded: [{ ...wide, dictionary: { ...wide.dictionary, dIn: 64 } }] }, /width 64, but z@L0H3@end of ioi-mini has width 32/);
