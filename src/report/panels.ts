@@ -15,7 +15,7 @@ export interface Axis {
 export type Looks = ReadonlyMap<string, Look>;
 
 /** Looks for series in their order; the first is that of supervised dictionaries, ideals and references. */
-export function looksOf(series: readonly string[]): Looks {
+export function looksOf(series: readonly string[]): Map<string, Look> {
   return new Map([...new Set(series)].map((name, index) => [name, look(index)]));
 }
 

@@ -1,7 +1,7 @@
 /** What the stages of a reproduction work with: the model, the task, the settings, and samples, activations and dictionaries made when first asked for. */
-import { loadSae, type SupervisedCodes } from '../dictionary/index.ts';
+import { columnIds, loadSae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
-  addRankings, Catalogue, fitSupervisedCodes, editsOf, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type EvaluationTask,
+  addRankings, Catalogue, fitSupervisedCodes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type EvaluationTask,
 } from '../evaluation/index.ts';
 import { memorySource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
@@ -129,6 +129,34 @@ export class Lab {
     for (const entry of saes.entries.filter(({ finished }) => finished)) await this.addSae(catalogue, sites, saes.folder, entry);
     await addRankings(this.model.gpu, catalogue, sites, await this.rankedPrompts(sections, signal), signal);
     return catalogue;
+  }
+
+  /** What the features of every SAE and of the main supervised codes stand for, by address and name. Worked out once for all stages. */
+  async interpretations(sections: readonly EditedSection[], catalogue: Catalogue, { signal, onProgress }: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<Map<string, Interpreted>> {
+    const known = this.made.get('interpretations') as Map<string, Interpreted> | undefined;
+    if (known) return known;
+    const prompts = this.interpreted();
+    const sites = this.sites(sections);
+    const activations = await this.activations('interpreted', prompts, sites, signal);
+    const interpreter = new Interpreter(this.model.gpu, prompts);
+    const found = new Map<string, Interpreted>();
+    try {
+      for (const [i, site] of sites.entries()) {
+        for (const { name, dictionary } of catalogue.at(site)) {
+          signal?.throwIfAborted();
+          // Codes of other parametrizations are no features that are interpreted.
+          if (name.startsWith('supervised') && name !== 'supervised') continue;
+          const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: columnIds(prompts) });
+          found.set(`${formatSite(site)} ${name}`, await interpreter.interpret(codes, site.position));
+          codes.dispose();
+        }
+        onProgress?.(i + 1, sites.length);
+      }
+    } finally {
+      interpreter.dispose();
+    }
+    this.made.set('interpretations', found);
+    return found;
   }
 
   /** What features are ranked on: prompts that show every value, or as released those that are scored. */

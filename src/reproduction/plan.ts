@@ -98,6 +98,7 @@ function stageCosts(model: Gpt2, task: EvaluationTask, settings: Settings, secti
     tests,
     recovered: total([forward(selectionPrompts), ...sized.map(({ section, selectionRun }) => times(section.sites.length * (2 + perSite), selectionRun))]),
     interpretability: total([collect(interpreted), everySite(codesCost({ rows: interpreted, width, features }, 1))]),
+    causal: times(settings.variants.length * settings.thresholds.length, total(sized.map(({ section, run }) => times((2 + 2 * section.edits.length) * Math.min(1, settings.closePrompts / prompts), run)))),
     geometry: everySite(codesCost({ rows: values, width, features }, 1)),
     parametrizations: times(sites.length * supervised, codesCost({ rows: prompts, width, features: values })),
     proxies: total([times(1 + edits.size, collect(selectionPrompts)), times(settings.snapshotEpochs.length, everySite(greedyCost({ rows: selectionPrompts, width, features }, 2)))]),

@@ -10,7 +10,7 @@ import { RELEASED, type Settings } from './settings.ts';
 import { runStages, type Stage } from './stage.ts';
 import { recoveredStage, saesStage, sectionsStage, testsStage } from './stages-core.ts';
 import { greaterThanStage, occlusionStage, occlusionToyStage, overSplittingStage, overSplittingToyStage } from './stages-phenomena.ts';
-import { geometryStage, interpretabilityStage, mechanismStage, metricsStage, parametrizationsStage, probingStage, proxiesStage } from './stages-study.ts';
+import { causalStage, featuresStage, geometryStage, interpretabilityStage, mechanismStage, metricsStage, parametrizationsStage, probingStage, proxiesStage } from './stages-study.ts';
 
 export interface ReproductionOptions {
   settings: Settings;
@@ -23,7 +23,7 @@ export interface ReproductionOptions {
 /** Every stage in the order in which they run. */
 export function stagesOf(settings: Settings): Stage<Lab>[] {
   return [
-    sectionsStage(settings), saesStage(settings), testsStage(settings), recoveredStage(settings), interpretabilityStage(), geometryStage(), parametrizationsStage(settings),
+    sectionsStage(settings), saesStage(settings), testsStage(settings), recoveredStage(settings), interpretabilityStage(), causalStage(settings), featuresStage(settings), geometryStage(), parametrizationsStage(settings),
     proxiesStage(settings), probingStage(settings), mechanismStage(settings), metricsStage(settings), occlusionStage(settings), overSplittingStage(settings),
     overSplittingToyStage(settings), occlusionToyStage(settings), greaterThanStage(settings),
   ];

@@ -2,9 +2,9 @@
 import { z } from 'zod';
 import { columnIds, Sae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
-  attentionMechanism, attentionSchema, compareCoupling, compareGeometry, compareReconstructions, compositionSchema, countActive, couplingRow, evaluateMetrics, explainedRow,
-  geometryRow, headComposition, interpretabilityRow, interpretabilityRowFrom, interpretFeatures, dictionaryMetricsSchema, placeGroupings, probeRow, probingRow, probingTest, propertiesOf, spearman,
-  type Catalogue, type EditedSection,
+  attentionMechanism, attentionSchema, compareCoupling, compareGeometry, compareReconstructions, compositionSchema, couplingRow, dictionaryMetricsSchema, evaluateMetrics, explainedRow,
+  featurePage, featurePages, featurePatchRow, geometryRow, headComposition, interpretabilityRow, interpretabilityRowFrom, interpretedApproximation, interpretedApproximationRow, patchFeatures,
+  probeRow, probingRow, probingTest, spearman, type Catalogue, type CausalStudy, type EditedSection, type FeatureStudy,
 } from '../evaluation/index.ts';
 import { collectActivations, formatSite, hookOf, type SiteAddress } from '../task/index.ts';
 import { sumSquaresRows, sub } from '../tensor/index.ts';
@@ -13,6 +13,8 @@ import type { Settings } from './settings.ts';
 import type { Stage } from './stage.ts';
 
 export const interpretabilitySchema = z.object({ rows: z.array(interpretabilityRow), prompts: z.int() });
+export const causalSchema = z.object({ approximation: z.array(interpretedApproximationRow), patches: z.array(featurePatchRow), prompts: z.int() });
+export const featuresSchema = z.object({ pages: z.array(featurePage) });
 export const geometrySchema = z.object({ rows: z.array(geometryRow) });
 export const parametrizationsSchema = z.object({ coupling: z.array(couplingRow), explained: z.array(explainedRow) });
 export const probingSchema = z.object({ probes: z.array(probeRow), edits: z.array(probingRow) });
@@ -35,29 +37,64 @@ async function needed(lab: Lab, read: <R>(stage: string) => R | null, signal?: A
 
 export function interpretabilityStage(): Stage<Lab> {
   return {
-    name: 'interpretability', title: 'Interpretability', version: 1, needs: ['sections', 'saes'], inputs: {}, schema: interpretabilitySchema,
+    name: 'interpretability', title: 'Interpretability', version: 2, needs: ['sections', 'saes'], inputs: {}, schema: interpretabilitySchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections, catalogue } = await needed(lab, read, signal);
-      const sites = lab.sites(sections);
-      const prompts = lab.interpreted();
-      const activations = await lab.activations('interpreted', prompts, sites, signal);
-      const properties = propertiesOf(prompts);
-      const placed = placeGroupings(lab.model.gpu, properties.groupings);
-      const rows: z.infer<typeof interpretabilityRow>[] = [];
-      for (const [i, site] of sites.entries()) {
-        for (const { name, dictionary } of catalogue.at(site)) {
-          signal?.throwIfAborted();
-          // Codes of other parametrizations are no features that are interpreted.
-          if (name.startsWith('supervised') && name !== 'supervised') continue;
-          const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: columnIds(prompts) });
-          const counts = await countActive(codes, placed);
-          codes.dispose();
-          rows.push(interpretabilityRowFrom({ site: formatSite(site), dictionary: name }, counts, interpretFeatures(properties, counts), prompts.count));
-        }
-        onProgress(i + 1, sites.length);
+      const found = await lab.interpretations(sections, catalogue, { signal, onProgress });
+      const { count } = lab.interpreted();
+      const rows = lab.sites(sections).map(formatSite).flatMap((site) => [...found].filter(([key]) => key.startsWith(`${site} `)).map(([key, { counts, interpretations }]) => (
+        interpretabilityRowFrom({ site, dictionary: key.slice(site.length + 1) }, counts, interpretations, count))));
+      return { result: { rows, prompts: count } };
+    },
+  };
+}
+
+/** Features kept, taken away and taken from counterfactuals by their F1, for one SAE of each variant. */
+export function causalStage(settings: Settings): Stage<Lab> {
+  const { thresholds, closePrompts } = settings;
+  return {
+    name: 'causal', title: 'Are interpretations causal?', version: 1, needs: ['sections', 'saes'], inputs: { thresholds, closePrompts }, schema: causalSchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections, catalogue } = await needed(lab, read, signal);
+      const found = await lab.interpretations(sections, catalogue, { signal });
+      const studies = sections.flatMap((section) => catalogue.variantsFor(section).map((variant): CausalStudy => ({
+        crossSection: section.name, dictionary: variant,
+        sites: section.sites.map((site) => {
+          const { name, dictionary } = representatives(catalogue, site).find((entry) => entry.variant === variant)!;
+          return { site, dictionary, bestF1: found.get(`${formatSite(site)} ${name}`)!.bestF1, mean: catalogue.meanOf(site) };
+        }),
+      })));
+      const { scored } = lab.samples(sections);
+      const prompts = scored.prompts.slice(0, closePrompts);
+      const approximation = await interpretedApproximation(lab.model, prompts, studies, { thresholds, signal, onProgress: (done, total) => onProgress(done, 2 * total) });
+      const patches: z.infer<typeof featurePatchRow>[] = [];
+      for (const [attribute, counterfactual] of scored.counterfactuals) {
+        const own = studies.filter(({ crossSection }) => sections.find(({ name }) => name === crossSection)!.edits.some((edit) => edit.join('+') === attribute));
+        // Where the answer stays, there is nothing to predict.
+        if (!attribute.split('+').includes('IO') && lab.task.name === 'ioi') continue;
+        patches.push(...await patchFeatures(lab.model, { attribute, prompts, counterfactual: counterfactual.slice(0, closePrompts) }, own, { thresholds, signal, onProgress: (done, total) => onProgress(total + done, 2 * total) }));
       }
-      for (const { order, starts } of placed) for (const tensor of [order, starts]) tensor.dispose();
-      return { result: { rows, prompts: prompts.count } };
+      return { result: { approximation, patches, prompts: prompts.count } };
+    },
+  };
+}
+
+/** Pages of the best interpreted features of one SAE a variant, at the sites of the last cross-sections' outputs or wherever there are some. */
+export function featuresStage(settings: Settings): Stage<Lab> {
+  const { features, examples } = settings.featurePages;
+  return {
+    name: 'features', title: 'Pages of features', version: 1, needs: ['sections', 'saes'], inputs: settings.featurePages, schema: featuresSchema,
+    async run(lab, read, { signal, onProgress }) {
+      const { sections, catalogue } = await needed(lab, read, signal);
+      const found = await lab.interpretations(sections, catalogue, { signal });
+      const prompts = lab.interpreted();
+      const sites = lab.sites(sections);
+      const activations = await lab.activations('interpreted', prompts, sites, signal);
+      const shown = settings.sizes === 'reduced' ? sites.filter(({ kind }) => kind === 'z').slice(0, 2) : sites;
+      const studies = shown.flatMap((site): FeatureStudy[] => representatives(catalogue, site).filter(({ dictionary }) => dictionary instanceof Sae).map(({ name, dictionary }) => ({
+        site, name, dictionary, examples: { activations: activations.get(formatSite(site))!, attributes: columnIds(prompts) }, interpretations: found.get(`${formatSite(site)} ${name}`)!.interpretations,
+      })));
+      return { result: { pages: await featurePages(lab.model, prompts, studies, { pages: features, examples, signal, onProgress }) } };
     },
   };
 }

@@ -19,7 +19,7 @@ const near = (a: number, b: number, allowed: number, what = ''): void => assert.
 async function withModel(processing: Partial<typeof NO_PROCESSING>, body: (model: Gpt2, prompts: IoiPrompts) => Promise<void>): Promise<void> {
   const model = await Gpt2.load(gpu, openSource(IOI_MINI), { processing });
   try {
-    const prompts = IoiTask.create(model.tokenizer!, await grammarFor(openSource(IOI_MINI))).sample({ count: 25, seed: 2 });
+    const prompts = IoiTask.create(model.tokenizer!, await grammarFor(openSource(IOI_MINI))).sample({ count: 14, seed: 2 });
     await gpu.scope(async () => body(model, prompts));
   } finally {
     model.dispose();

@@ -44,10 +44,10 @@ class MemoryStore implements SweepStore {
 
 /** Small enough for a software driver, with everything of the paper's tests in it. */
 const settings = settingsOf('workshop', 'reduced', {
-  prompts: 6, selectionPrompts: 4, trainPrompts: 64, variants: [{ variant: 'vanilla', values: [0.5, 2] }, { variant: 'topk', values: [2] }], snapshotEpochs: [1, 2],
+  prompts: 6, selectionPrompts: 4, trainPrompts: 64, closePrompts: 4, thresholds: [0.3, 0.8], variants: [{ variant: 'vanilla', values: [0.5, 2] }, { variant: 'topk', values: [2] }], snapshotEpochs: [1, 2],
   training: { features: 16, epochs: 2, batch: 32 }, ks: [2, 4], parametrizations: ['independent', 'coupled'],
 });
-const only = ['tests', 'interpretability', 'geometry', 'parametrizations', 'proxies'];
+const only = ['tests', 'interpretability', 'causal', 'features', 'geometry', 'parametrizations', 'proxies'];
 
 async function open(): Promise<{ model: Gpt2; task: EvaluationTask }> {
   const source = openSource('models/ioi-mini');
@@ -91,12 +91,14 @@ async function check(found: Reproduction): Promise<void> {
   for (const row of tests!.control) assert.ok(row.accuracy >= 0 && row.accuracy <= 1);
   // Two λ at two epochs each; top-k has one K, too few to compare.
   assert.equal([...new Set(proxies!.rows.map(({ variant, dictionaries }) => `${variant} ${dictionaries}`))], ['vanilla 4']);
+  assert.is(parsed.results.causal!.approximation.length, 4);
+  assert.ok(parsed.results.features!.pages.length > 0);
   assert.is(parsed.results.occlusion, null);
   const left = parsed.published.filter(({ measured }) => measured === null);
   assert.ok(left.length > 100 && left.every(({ reason }) => reason !== null));
   const page = await renderReproduction(parsed);
   assert.match(page, /Published numbers beside measured ones/);
-  assert.match(page, /id="control"/);
+  for (const id of ['control', 'causal', 'features']) assert.match(page, new RegExp(`id="${id}"`));
   assert.not.match(page, /NaN|undefined/);
 }
 

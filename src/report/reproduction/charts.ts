@@ -23,6 +23,7 @@ export function reproductionCharts({ results }: Reproduction): Chart[] {
   const { tests, interpretability, geometry, parametrizations, proxies, probing, mechanism, occlusion } = results;
   const charts = [
     tests && approximationChart(tests), tests && controlChart(tests), tests && methodsChart(tests), interpretability && interpretabilityChart(interpretability),
+    results.causal && causalChart(results.causal), results.causal && patchingChart(results.causal),
     parametrizations && parametrizationsChart(parametrizations), geometry && geometryChart(geometry), proxies && proxiesChart(proxies), probing && probingChart(probing),
     mechanism && mechanismChart(mechanism), occlusion && occlusionChart(occlusion), results['over-splitting'] && overSplittingChart(results['over-splitting']),
     results['over-splitting-toy'] && overSplittingToyChart(results['over-splitting-toy']), results['occlusion-toy'] && occlusionToyChart(results['occlusion-toy']),
@@ -97,6 +98,34 @@ function interpretabilityChart({ rows, prompts }: NonNullable<StageResults['inte
       namedPanel({ title: 'Alive features with an interpretation', looks, rows: named, x: { title: 'Share of alive features', domain: [0, 1], format: '.1f' } }),
       namedPanel({ title: 'Kinds of properties', looks: all, bars: true, rows: kinds.map(({ kind, count }) => ({ label: kind, series: 'features', value: count })), x: { title: 'Features with F1 ≥ 0.5' } }),
     ],
+  };
+}
+
+function causalChart({ approximation: rows, prompts }: NonNullable<StageResults['causal']>): Chart {
+  const looks = looksOf(['', ...new Set(rows.map(({ dictionary }) => dictionary))]);
+  looks.delete('');
+  const panels = [...groupBy(rows, (row) => row.crossSection)].flatMap(([section, own]): Panel[] => ([['sufficiency', 'Sufficiency'], ['necessity', 'Necessity']] as const).map(([field, title]) => linesPanel({
+    title: `${section}: ${field}`, looks, rules: [{ y: 1 }], x: { title: 'Least F1 of an interpretation', domain: [0, 1], format: '.1f' }, y: { title, domain: [-0.5, 1.5], format: '.1f' }, height: 150,
+    points: own.map((row) => ({ x: row.threshold, y: row[field] ?? Number.NaN, series: row.dictionary })),
+  })));
+  return {
+    id: 'causal', title: 'Are interpretations causal? Features kept or taken away by their F1', legend: legendOf(looks), panels,
+    reading: `Sufficiency: features whose best F1 lies below the threshold are taken away, the others and the reconstruction’s error stay. Necessity: those at or above it are taken away. Normalised as `
+      + `in the test of approximation. If what can be interpreted does the work, both stay high up to a high threshold. ${prompts} prompts.`,
+  };
+}
+
+function patchingChart({ patches, prompts }: NonNullable<StageResults['causal']>): Chart {
+  const looks = looksOf(['', ...new Set(patches.map(({ dictionary }) => dictionary))]);
+  looks.delete('');
+  const panels = [...groupBy(patches, (row) => `${row.crossSection}, ${row.attribute}`)].flatMap(([where, own]): Panel[] => (['faithfulness', 'completeness'] as const).map((field) => linesPanel({
+    title: `${where}: ${field}`, looks, x: { title: 'Least F1 of an interpretation', domain: [0, 1], format: '.1f' }, y: { title: 'Share of prompts', domain: [0, 1.02], format: '.1f' }, height: 150,
+    points: own.map((row) => ({ x: row.threshold, y: row[field] ?? Number.NaN, series: row.dictionary })),
+  })));
+  return {
+    id: 'patching', title: 'Counterfactual feature patching', legend: legendOf(looks), panels,
+    reading: 'Faithfulness: features that reach the threshold take their codes from the counterfactual prompt; does the model predict that prompt’s answer? Completeness: all '
+      + `other features do; does the prediction stay? ${prompts} prompts.`,
   };
 }
 

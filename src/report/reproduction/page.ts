@@ -38,6 +38,7 @@ ${facts(reproduction)}
 ${publishedSection(reproduction)}</section>
 ${sections.join('\n')}
 ${results.metrics ? `<section id="metrics"><h2>Metrics of SAEs on the task’s tokens</h2>${metricsTable(results.metrics)}</section>` : ''}
+${results.features ? featureSection(results.features) : ''}
 ${await timeSection(reproduction)}
 <section id="setup"><h2>Settings and environment</h2>
 ${list([['Adapter', `${environment.adapter.description || environment.adapter.device}${environment.adapter.software ? ' (software)' : ''}`], ['Versions', setting(environment.versions)], ['Model', `${model.name} ${model.hash.slice(0, 16)}, ${model.layers} layers of ${model.heads} heads, width ${model.width}`],
@@ -93,6 +94,38 @@ async function timeSection({ environment, stages }: Reproduction): Promise<strin
 <p class="reading">${seconds(environment.times.totalSeconds)} in this run, up to ${bytes(environment.times.peakGpuBytes)} of device memory. A stage that was kept from an earlier run shows the time it took then.</p>
 <div class="panels wide"><figure>${await renderSvg(panel.spec, { id: 'time-0', label: panel.alt })}</figure></div>
 ${leftOut.length > 0 ? `<h3>Left out</h3>${list(leftOut.map(({ title, leftOut: reason }) => [title, reason!]))}` : ''}</section>`;
+}
+
+/** A folded page for each feature: what it stands for, where it is most active, what it does to the logits. */
+function featureSection({ pages }: NonNullable<Reproduction['results']['features']>): string {
+  const one = (page: (typeof pages)[number]): string => {
+    const title = `${page.site}, ${page.dictionary}, feature ${page.feature}${page.interpretation ? `: ${page.interpretation.property} (F1 ${score(page.interpretation.f1)})` : ''}`;
+    return `<details><summary>${escapeHtml(title)}</summary>${list(featureFacts(page))}</details>`;
+  };
+  return `<section id="features"><h2>Pages of features</h2>
+<p class="reading">The best interpreted features of one SAE of each kind: the prompts on which they are most active, the position marked; where in the prompt that comes from; and the tokens whose logits they raise and lower most through the head’s output and the unembedding.</p>
+${pages.map(one).join('\n')}</section>`;
+}
+
+type Page = NonNullable<Reproduction['results']['features']>['pages'][number];
+
+/** What a feature's page says, as names and texts. */
+function featureFacts({ activity, examples, attributionNote, logits, logitsNote }: Page): [string, string][] {
+  const effects = (list: readonly { token: string; effect: number }[]): string => list.map(({ token, effect }) => `${token} ${score(effect)}`).join(', ');
+  return [
+    ...activity.map(({ source, density, positions, most }): [string, string] => [`Active in ${source}`, `${percent(density, 1)} of ${integer(positions)}, at most ${score(most)}`]),
+    ...examples.map((example, i): [string, string] => [`Example ${i + 1}`, `${score(example.activation)}: ${exampleText(example)}`]),
+    ...(attributionNote ? [['Sources', attributionNote] as [string, string]] : []),
+    ...(logits ? [['Raises', effects(logits.top)], ['Lowers', effects(logits.bottom)]] as [string, string][] : [['Logits', logitsNote ?? 'none']] as [string, string][]),
+  ];
+}
+
+/** The tokens with the position marked, and the three source positions that add most to the pre-activation. */
+function exampleText({ tokens, first, position, attribution }: Page['examples'][number]): string {
+  const text = tokens.map((token, i) => (first + i === position ? ` ⟦${token.trim()}⟧` : token)).join('');
+  if (!attribution) return text;
+  const sources = attribution.bySource.map((value, at) => ({ value, token: tokens[at - first] ?? String(at) })).sort((x, y) => y.value - x.value).slice(0, 3);
+  return `${text} — from ${sources.map(({ token, value }) => `${token.trim()} ${score(value)}`).join(', ')}`;
 }
 
 function metricsTable({ rows, tokens }: NonNullable<Reproduction['results']['metrics']>): string {
