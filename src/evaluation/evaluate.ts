@@ -17,7 +17,7 @@ import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './
 import { interpretabilityRow } from './interpretability.ts';
 import { Interpreter } from './interpreter.ts';
 import { editsOf, FEATURE_EDITS, type EditPlan } from './methods.ts';
-import { addRankings } from './rankings.ts';
+import { addRankings, editedAttributes } from './rankings.ts';
 import { RESULTS_SCHEMA, type InterpretabilityRow, type Results, type SiteRow } from './results.ts';
 import { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
 import { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
@@ -150,7 +150,7 @@ class Evaluation {
     }
     addLoaded(catalogue, options.loaded);
     if (options.methods.includes('aware')) {
-      await this.phase('rankings', () => addRankings(model.gpu, catalogue, sites, { prompts: interpreted, activations: interpretedActivations }, this.watching.signal));
+      await this.phase('rankings', () => addRankings(model.gpu, catalogue, sites, { prompts: interpreted, activations: interpretedActivations }, { attributesAt: editedAttributes(sections), signal: this.watching.signal }));
     }
 
     const edits = editsOf(sections);

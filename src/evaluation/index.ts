@@ -3,7 +3,7 @@ export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } f
 export { ioiEvaluation, type EvaluationTask, type IoiEvaluationOptions, sampleEdited, seedsOf, withEveryValue, type EditedPrompts } from './task.ts';
 export { describe, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
 export { Catalogue, type EditedSection, type Entry } from './catalogue.ts';
-export { addRankings, rankFeatures, type RankedPrompts } from './rankings.ts';
+export { addRankings, editedAttributes, rankByF1, rankFeatures, type RankedPrompts, type RankingOptions } from './rankings.ts';
 export { approximationRows, bestByDistance, bestByTradeOffs, eachDictionary, eachSupervised, type Approximated } from './approximation.ts';
 export { bestTradeOff, Choice, choose, chooseByTradeOff, TRADE_OFF, type TradeOff } from './choice.ts';
 export { correlations, correlationSchema, correlationSummaries, correlationSummarySchema, editDistance, measureTradeOff, tradeOffSchema, type CorrelationRow, type CorrelationSummary, type TradeOffOptions, type TradeOffRow } from './trade-off.ts';

@@ -1,7 +1,7 @@
 /** What the stages of a reproduction work with: the model, the task, the settings, and samples, activations and dictionaries made when first asked for. */
 import { columnIds, loadSae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
-  addRankings, Catalogue, fitSupervisedCodes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type EvaluationTask,
+  addRankings, Catalogue, fitSupervisedCodes, editedAttributes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type EvaluationTask,
 } from '../evaluation/index.ts';
 import { memorySource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
@@ -127,7 +127,7 @@ export class Lab {
       }
     }
     for (const entry of saes.entries.filter(({ finished }) => finished)) await this.addSae(catalogue, sites, saes.folder, entry);
-    await addRankings(this.model.gpu, catalogue, sites, await this.rankedPrompts(sections, signal), signal);
+    await addRankings(this.model.gpu, catalogue, sites, await this.rankedPrompts(sections, signal), { attributesAt: editedAttributes(sections), signal });
     return catalogue;
   }
 

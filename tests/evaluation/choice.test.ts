@@ -5,11 +5,12 @@ import { bestByDistance, bestByTradeOffs, eachDictionary, eachSupervised } from 
 import { Catalogue, type EditedSection, type Entry } from '../../src/evaluation/catalogue.ts';
 import { bestTradeOff, choose, chooseByTradeOff, type TradeOff } from '../../src/evaluation/choice.ts';
 import { normalisedWeights, tradeOffCurves } from '../../src/evaluation/control.ts';
-import { distribution } from '../../src/evaluation/formulas.ts';
+import { distribution, f1Score } from '../../src/evaluation/formulas.ts';
 import { isReference, methodName, methodsFor, rivals, type EditPlan, type Method } from '../../src/evaluation/methods.ts';
 import type { ControlRow } from '../../src/evaluation/results.ts';
 import { Measurements } from '../../src/evaluation/tally.ts';
 import { correlations, correlationSummaries } from '../../src/evaluation/trade-off.ts';
+import { editedAttributes, rankByF1 } from '../../src/evaluation/rankings.ts';
 import { parseSite } from '../../src/task/sites.ts';
 
 const test = suite('choice of dictionaries');
@@ -126,6 +127,30 @@ test('how numbers are spread: quantiles, bins that take the ends, numbers that d
 test('normalised weights: mean over sites, 0 supervised, 1 everything, clipped below, none where the supervised edit removes all', () => {
   const found = normalisedWeights([[0.5, 1, 0.2, NaN, -9], [0.75, 1, NaN, NaN, -9]], [[0.5, 0.2, 0.2, 0.1, 0.5], [0.5, 0.4, 1, 0.1, 0.5]]);
   [0.25, 1, 0, NaN, -5].forEach((value, i) => assert.ok(Number.isNaN(value) ? Number.isNaN(found[i]!) : Math.abs(found[i]! - value) < 1e-12, `${i}: ${found[i]}`));
+});
+
+test('features by falling F1 with every value, ties by number; a value that never occurs tells nothing', () => {
+  const [prompts, features, groups] = [60, 9, 5];
+  const value = Array.from({ length: prompts }, (_, p) => (p * p + 3 * p) % 4); // the fifth value never occurs
+  const on = Array.from({ length: prompts }, (_, p) => Array.from({ length: features }, (_, f) => f !== 6 && ((p * (f + 3)) % 7 < 2 || (f === 8 && value[p] === 2))));
+  on.forEach((row) => { row[4] = row[1]!; });
+  const count = (which: (p: number) => boolean) => on.filter((_, p) => which(p)).length;
+  const both = Array.from({ length: groups * features }, (_, i) => count((p) => value[p] === Math.floor(i / features) && on[p]![i % features]!));
+  const active = Array.from({ length: features }, (_, f) => count((p) => on[p]![f]!));
+  const sizes = Array.from({ length: groups }, (_, v) => count((p) => value[p] === v));
+  const ranking = rankByF1(both, active, sizes);
+  for (let v = 0; v < groups; v++) {
+    const f1 = (f: number) => f1Score(both[v * features + f]!, active[f]!, sizes[v]!).f1;
+    const expected = Array.from({ length: features }, (_, f) => f).sort((a, b) => (f1(a) === f1(b) ? a - b : f1(b) > f1(a) ? 1 : -1));
+    assert.equal([...ranking.subarray(v * features, (v + 1) * features)], expected, `value ${v}`);
+  }
+  assert.is(ranking[2 * features], 8);
+  assert.equal([...ranking.subarray(4 * features)], Array.from({ length: features }, (_, f) => f));
+});
+
+test('attributes that edits at a site change', () => {
+  const at = editedAttributes([section('a', [A, B], [['S'], ['IO', 'Pos']]), section('b', [B], [['gender']])]);
+  assert.equal([at(A), at(B), at(parseSite('q@L0H0@end'))], [['S', 'IO', 'Pos'], ['S', 'IO', 'Pos', 'gender'], []]);
 });
 
 test('trade-off curves: a line for each method, by growing k', () => {
