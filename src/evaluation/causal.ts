@@ -106,6 +106,7 @@ interface Division {
 /** Sufficiency and necessity of interpretable features: a row for each study and threshold. Throws ShapeError where F1 do not fit a dictionary. */
 export async function interpretedApproximation(model: Gpt2, given: Prompts, studies: readonly CausalStudy[], options: CausalOptions = {}): Promise<InterpretedApproximationRow[]> {
   const divisions = divide(studies, options.thresholds ?? CAUSAL_THRESHOLDS);
+  if (divisions.length === 0) return [];
   const prompts = given.select(bySpan(given));
   const measured = await overBatches(model, prompts, sitesOf(studies), divisions, options, {
     first(clean, tally, start) {
@@ -163,6 +164,7 @@ export async function patchFeatures(model: Gpt2, pairs: PatchedPairs, studies: r
   const divisions = divide(studies, options.thresholds ?? CAUSAL_THRESHOLDS);
   const { prompts: given, attribute } = pairs;
   if (given.count !== pairs.counterfactual.count) throw new UsageError(`${given.count} prompts have ${pairs.counterfactual.count} counterfactuals in ${attribute}`);
+  if (divisions.length === 0) return [];
   const order = bySpan(given).filter((prompt) => given.correct[prompt] !== pairs.counterfactual.correct[prompt]);
   const [prompts, counterfactual] = [given.select(order), pairs.counterfactual.select(order)];
   if (prompts.count === 0) {

@@ -173,6 +173,7 @@ test('features taken from counterfactuals: predictions equal a plain computation
   assert.match(nothing!.note!, /another answer when S changes/);
   const [some] = await patchFeatures(model, { attribute: 'IO', prompts, counterfactual: concatenate(counterfactual.slice(0, 6), sameAnswer.slice(6)) }, [studyOf('vanilla', sites)], { thresholds: [0] });
   assert.is(some!.prompts, 6);
+  assert.equal(await patchFeatures(model, { attribute: 'IO', prompts, counterfactual }, []), []);
   near(some!.faithfulness, mean(truth.slice(0, 6).map((id, p) => (id === counterfactual.correct[p] ? 1 : 0))), 1e-9);
   await rejects(() => patchFeatures(model, { attribute: 'IO', prompts, counterfactual: counterfactual.slice(0, 4) }, [studyOf('vanilla', sites)]), UsageError);
   await rejects(() => interpretedApproximation(model, prompts, [studyOf('vanilla', sites.map((site) => ({ ...site, bestF1: [1, 2] })))]), ShapeError);
