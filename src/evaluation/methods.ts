@@ -25,8 +25,8 @@ export interface EditPlan {
   pool?: 'overall' | 'last';
   /** SAEs that compete at all. */
   select?: (entry: Entry) => boolean;
-  /** Ways of swapping supervised codes; `arithmetic` alone unless given. */
-  codeEdits?: readonly CodeEdit[];
+  /** Ways of swapping supervised codes, of all dictionaries or by their names; `arithmetic` alone unless given. */
+  codeEdits?: readonly CodeEdit[] | ((dictionary: string) => readonly CodeEdit[]);
   /** Released behaviour `coupled-pos-edit`: an edit of Pos by (IO, Pos) and (S, Pos) swaps the code of the last alone. */
   coupledPosEdit?: boolean;
 }
@@ -90,7 +90,7 @@ function supervisedMethods(bySite: readonly Dictionary[], variant: string, edit:
   const editing = bySite.filter((dictionary): dictionary is Editing => 'canEdit' in dictionary && 'changes' in dictionary);
   if (editing.length < bySite.length) return [{ variant, way: 'supervised', k: 2 * edit.length }];
   if (!editing.every((dictionary) => dictionary.canEdit(edit))) return [];
-  return codeEdits.map((method): Method => ({
+  return (typeof codeEdits === 'function' ? codeEdits(variant) : codeEdits).map((method): Method => ({
     // Parametrizations may differ from site to site; k is what any of them changes at most.
     variant, way: 'supervised', k: Math.max(...editing.map((dictionary) => dictionary.changes(edit, { method, coupledPosEdit }))),
     ...(method === 'arithmetic' ? {} : { code: method }),
