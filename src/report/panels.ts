@@ -51,8 +51,8 @@ export function linesPanel({ title, points, x, y, looks, rules = [], height = 19
   }));
   const scale = colours(looks);
   const encode = {
-    x: { field: 'x', type: 'quantitative', title: x.title, scale: scaleOf(x), axis: { grid: false, tickCount: 5, format: x.format ?? '~g' } },
-    y: { field: 'y', type: 'quantitative', title: y.title, scale: scaleOf(y), axis: { tickCount: 5, format: y.format ?? '~g' } },
+    x: { field: 'x', type: 'quantitative', title: x.title, scale: scaleOf(x), axis: { grid: false, tickCount: 5, format: x.format ?? ',.4~r' } },
+    y: { field: 'y', type: 'quantitative', title: y.title, scale: scaleOf(y), axis: { tickCount: 5, format: y.format ?? ',.4~r' } },
   } as const;
   return {
     title,
@@ -115,7 +115,7 @@ export function namedPanel({ title, rows, x, looks, rules = [], bars = false, st
   const scale = colours(looks);
   const y = { field: 'label', type: 'nominal', sort: labels, title: null, axis: { labelLimit: 170, labelColor: ink } } as const;
   const yOffset = used.length > 1 ? { yOffset: { field: 'series', type: 'nominal', sort: used } } : {};
-  const axis = { tickCount: 5, format: x.format ?? '~g' };
+  const axis = { tickCount: 5, format: x.format ?? ',.4~r' };
   const at = (field: string) => ({ field, type: 'quantitative', title: x.title, scale: scaleOf(x, bars), axis });
   const stroke = { field: 'series', type: 'nominal', legend: null, scale };
   const description = { description: { field: 'tip' } };

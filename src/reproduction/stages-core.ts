@@ -1,7 +1,7 @@
 /** The stages that everything else rests on: the model on the task, cross-sections, SAEs, and the tests of approximation and control. */
 import { z } from 'zod';
 import {
-  approximationRow, approximationRows, choose, controlRow, controlRows, dictionaryRow, describe, findSections, givenSections, mean, agreement, measureRecovered, positiveShare,
+  approximationRow, approximationRows, choose, chooseByTradeOff, controlRow, controlRows, dictionaryRow, describe, findSections, givenSections, mean, agreement, measureRecovered, measureTradeOff, positiveShare,
   recoveredRowSchema, scorePrompts, sectionSchema, selectionDistances, siteRow, weightRow, type EditPlan, type EditedSection, type Scoring,
 } from '../evaluation/index.ts';
 import { formatSite, hookOf, promptsPerRun } from '../task/index.ts';
@@ -85,15 +85,21 @@ export function saesStage(settings: Settings): Stage<Lab> {
 export function testsStage(settings: Settings): Stage<Lab> {
   const { ks, prompts, selectionPrompts, parametrizations, codes, released } = settings;
   return {
-    name: 'tests', title: 'Approximation and control', version: 1, needs: ['sections', 'saes'], inputs: { ks, prompts, selectionPrompts, parametrizations, codes, released }, schema: testsSchema,
+    name: 'tests', title: 'Approximation and control', version: 2, needs: ['sections', 'saes'], inputs: { ks, prompts, selectionPrompts, parametrizations, codes, released, selection: settings.selection }, schema: testsSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections } = read<SectionsResult>('sections')!;
       const catalogue = await lab.catalogue(sections, read<SaesResult>('saes')!, signal);
       const { scored, selection, edits } = lab.samples(sections);
       const longest = Math.max(...scored.prompts.tokens.map((tokens) => tokens.length));
-      const plan: EditPlan = { ks, ways: ['agnostic', 'aware', 'threshold', 'reconstruction'] };
+      const plan: EditPlan = {
+        ks, ways: ['agnostic', 'aware', 'threshold', 'reconstruction'], coupledPosEdit: released.includes('coupled-pos-edit'),
+        codeEdits: ['arithmetic', 'zero-ablate', released.includes('mean-ablate-broadcast') ? 'mean-ablate-broadcast' : 'mean-ablate'],
+      };
       const scoring: Scoring = { model: lab.model, catalogue, sections, edits, plan, batch: promptsPerRun(lab.model, longest), signal };
-      const choice = choose(await selectionDistances(scoring, selection, (done, total) => onProgress(done, 4 * total, 'choosing SAEs')), catalogue, sections, plan);
+      const choosing = (done: number, total: number) => onProgress(done, 4 * total, 'choosing SAEs');
+      // As the arXiv version does, by few features and a kept logit difference, or as the workshop's, by the distance of edits.
+      const tradeOffs = settings.selection === 'tradeoff' ? await measureTradeOff(lab.model, catalogue, lab.sites(sections), selection.prompts, { signal, onProgress: choosing }) : null;
+      const choice = tradeOffs ? chooseByTradeOff(tradeOffs, catalogue, sections, plan) : choose(await selectionDistances(scoring, selection, choosing), catalogue, sections, plan);
       const measured = await scorePrompts(scoring, scored, choice, (done, total) => onProgress(total + 3 * done, 4 * total, 'patched runs'));
       const own = await lab.activations('scored', scored.prompts, lab.sites(sections), signal);
       const described = await describe(catalogue, scored.prompts, lab.sites(sections), own);

@@ -79,6 +79,11 @@ test('killed at several moments and started again, it ends with the same numbers
   // A third time nothing is left to do.
   const last = await reproduce(model, task, whole, { settings, only, versions: {} });
   assert.ok(last.environment.times.stages.every(({ reused }) => reused));
+  // Chosen as the arXiv version does, SAEs are kept and the tests made again.
+  const chosen = await reproduce(model, task, whole, { settings: { ...settings, selection: 'tradeoff', released: ['coupled-pos-edit', 'mean-ablate-broadcast', 'shared-selection', 'f1-eval-prompts'] }, only: ['tests'], versions: {} });
+  assert.equal(chosen.environment.times.stages.map(({ name, reused }) => `${name} ${reused}`), ['sections true', 'saes true', 'tests false']);
+  assert.ok(chosen.results.tests!.control.filter(({ method }) => method === 'agnostic').every(({ chosen: own }) => own.every(({ distance }) => distance === null)));
+  assert.ok(chosen.results.tests!.control.some(({ dictionary }) => dictionary === 'supervised by mean-ablate-broadcast'));
   model.dispose();
 });
 
