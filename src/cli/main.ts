@@ -10,6 +10,7 @@ import { register as run } from './run.ts';
 import { register as sites } from './sites.ts';
 import { register as toy } from './toy.ts';
 import { register as train } from './train.ts';
+import { register as verify } from './verify.ts';
 import { reportError } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
@@ -20,7 +21,7 @@ const program = new Command('diffract')
   .showHelpAfterError('(see --help)')
   .exitOverride();
 
-for (const register of [demo, evaluate, sites, train, run, toy, reproduce, report, doctor]) register(program);
+for (const register of [demo, evaluate, sites, train, run, toy, reproduce, report, verify, doctor]) register(program);
 // Commands made before exitOverride was inherited would end the process themselves.
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 

@@ -8,3 +8,5 @@ export { Hooks, nearest, type Hook } from './sites.ts';
 export type { GenerateOptions } from './generate.ts';
 export { weightTypes, type LoadProgress, type WeightType } from './weights.ts';
 export { selfTest, type Check } from './selftest.ts';
+export { GPT2_SMALL_VALUES, type IoiPair, type KnownInput, type KnownValue } from './known-values.ts';
+export { verifyModel, type Verified } from './verify.ts';

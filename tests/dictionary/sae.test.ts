@@ -1,11 +1,12 @@
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../../src/errors.ts';
 import { Sae } from '../../src/dictionary/sae.ts';
-import { Tensor } from '../../src/tensor/index.ts';
+import { finishedWeights, partShape, saeParts, Tensor, type SaeWeights } from '../../src/tensor/index.ts';
 import { trainSaes } from '../../src/training/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
 import { referenceDecode, referenceEncode, type PlainSae } from '../support/sae.ts';
+import { dictionary64, forward64, type Kind64, type Part64 } from '../support/sae-variants.ts';
 
 const test = gpuSuite('sparse autoencoder');
 const gpu = await testGpu();
@@ -103,5 +104,30 @@ test('a trained dictionary works in activation units: scaled data, scaled dictio
   s.dispose();
   l.dispose();
 }));
+
+const finishedKinds: Kind64[] = [
+  { variant: 'vanilla', sparsity: 1 }, { variant: 'gated', sparsity: 1 }, { variant: 'gated', sparsity: 1, signed: true }, { variant: 'topk', sparsity: 3 },
+  { variant: 'topk', sparsity: 3, signed: true }, { variant: 'batchtopk', sparsity: 2 }, { variant: 'jumprelu', sparsity: 1 },
+];
+for (const kind of finishedKinds) {
+  test(`a finished ${kind.variant} dictionary${kind.signed ? ', signed,' : ''} does at activations what training did at scaled ones`, () => gpu.scope(async () => {
+    const [c, threshold] = [6.5, 0.4];
+    const p = dictionary64(F, d, 40);
+    const trained = Object.fromEntries(saeParts(kind.variant).map((part) => [part, Tensor.from(gpu, Float32Array.from(p[part as Part64]), partShape(part, { features: F, width: d }))])) as unknown as SaeWeights;
+    const weights = finishedWeights(kind.variant, trained, c, kind.variant === 'batchtopk' ? Tensor.from(gpu, [threshold], [1]) : undefined);
+    const sae = new Sae('test', weights, {}, { variant: kind.variant, signed: kind.signed, ...(kind.variant === 'topk' ? { k: kind.sparsity } : {}) });
+    const x = random(n * d, 12);
+    const examples = { activations: Tensor.from(gpu, x.map((v) => v * c), [n, d]), attributes: {} };
+    const { pre, codes } = forward64(p, rowsOf(x, d).map((row) => Float64Array.from(row)), kind);
+    // By its threshold, whatever a batch would have kept.
+    const wanted = kind.variant === 'batchtopk' ? pre.map((row) => row.map((v) => (v > threshold ? v : 0))) : codes;
+    assert.ok(wanted.flat().some((v) => v !== 0) && wanted.flat().some((v) => v === 0));
+    const found = sae.encode(examples);
+    assert.ok(relativeError(await found.read(), wanted.flat().map((v) => v * c)) <= 1e-5);
+    assert.equal([...await sae.activeCounts(examples).readU32()], wanted.map((row) => row.filter((v) => v !== 0).length));
+    const decoded = wanted.flatMap((row) => Array.from({ length: d }, (_, k) => c * row.reduce((sum, v, f) => sum + v * p.decoder[f * d + k]!, p.decoderBias[k]!)));
+    assert.ok(relativeError(await sae.decode(found).read(), decoded) <= 1e-5);
+  }));
+}
 
 test.run();

@@ -101,6 +101,8 @@ test('supervised edits: every way of swapping, where every site can; k is the mo
   assert.equal(methods(['Pos']), []);
   const found = methods(['S']);
   assert.equal(found.map((method) => [methodName(method), method.k, isReference(method)]), [['supervised', 4, true], ['supervised by subtract', 2, false]]);
+  const byName = methodsFor(section('one', [B], [['S']]), catalogue, ['S'], { ks: [], ways: [], codeEdits: (name) => (name === 'supervised' ? ['zero-ablate'] : ['arithmetic']) });
+  assert.equal(byName.map(methodName), ['supervised by zero-ablate']);
 });
 
 test('ways with numbers of features of their own; by interpretations k is shared by attributes', () => {
