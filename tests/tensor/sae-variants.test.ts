@@ -160,10 +160,12 @@ test('of equal codes a batch keeps those of the first rows, and a row those of t
 
 test('the largest of rows, whatever numbers they hold', () => gpu.scope(async () => {
   const tiny = 1.2e-38;
+  // Below the normal numbers WGSL lets a device read zero, and SwiftShader does.
+  const normal = (v: number): number => (Math.abs(v) < 2 ** -126 ? 0 : Math.fround(v));
   const special = [0, -0, 1, -1, 1, 1, 2 ** -9, 2 ** 5, 2 ** 6, 3e38, -3e38, tiny, 1 + 2 ** -23, 1 - 2 ** -24, 0.5, 0.5, 0.5, -1, -1, 1e-20, 77, 1];
   const wide = 300;
   const rows = [special, special.map((v) => -v), special.map(() => 0), special.map(() => 0.25), special.map((_, i) => i), special.map((_, i) => -i * 1e-9), special.map((v) => Math.abs(v) * 1e-5)]
-    .map((row) => Array.from({ length: wide }, (_, i) => Math.fround(i < 44 ? row[i % row.length]! : (i % 7) * 1e-3 * row[i % 22]!)));
+    .map((row) => Array.from({ length: wide }, (_, i) => normal(i < 44 ? row[i % row.length]! : (i % 7) * 1e-3 * row[i % 22]!)));
   for (const signed of [true, false]) for (const software of [true, false]) for (const k of [1, 2, 6, 29, 150, 299, 300, 500]) {
     const values = Tensor.from(gpu, rows.flat(), [1, rows.length, wide]);
     recordTopK(gpu, { dictionaries: 1, rows: rows.length, features: wide, first: 0 }, { values, k: Tensor.from(gpu, [k], [1]) }, signed, software);
