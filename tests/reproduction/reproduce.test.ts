@@ -4,7 +4,8 @@ import { ioiEvaluation, type EvaluationTask } from '../../src/evaluation/index.t
 import { Gpt2 } from '../../src/model/index.ts';
 import { openSource } from '../../src/node.ts';
 import { renderReproduction } from '../../src/report/index.ts';
-import { chosenStages, PRESETS, RELEASED, reproduce, reproductionSchema, reproductionText, settingsOf, stagesOf, type Reproduction } from '../../src/reproduction/index.ts';
+import { runCost, secondsOf } from '../../src/reproduction/cost.ts';
+import { chosenStages, planReproduction, PRESETS, RELEASED, reproduce, reproductionSchema, reproductionText, settingsOf, stagesOf, type Reproduction } from '../../src/reproduction/index.ts';
 import { grammarFor, IoiTask, parseSite } from '../../src/task/index.ts';
 import type { SweepStore } from '../../src/training/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
@@ -115,6 +116,29 @@ test('presets, sizes, stages and released behaviours that do not exist are refus
   refused(() => chosenStages(stagesOf(settings), ['control']), /unknown stage "control"; there are sections, saes, tests/);
   assert.equal(chosenStages(stagesOf(settings), ['geometry']).map(({ name }) => name), ['sections', 'saes', 'geometry']);
   for (const preset of PRESETS) for (const sizes of ['paper', 'reduced']) assert.ok(settingsOf(preset, sizes, { released: Object.keys(RELEASED) }).variants.length >= 4);
+});
+
+test('a plan has every stage that runs on the model, and grows with its sizes', async () => {
+  const { model, task } = await open();
+  const ceilings = { copyGBps: 10, gflops: 50, f16Gflops: null, subgroupGops: null, dispatchesPerSecond: 5e4, source: 'wall' } as const;
+  const [small, large] = [settings, { ...settings, prompts: 600 }].map((own) => planReproduction(model, task, own, ceilings));
+  assert.equal(small!.stages.map(({ name }) => name), stagesOf(settings).map(({ name }) => name).filter((name) => name !== 'greater-than' && name !== 'features'));
+  for (const { name, operations, bytes, peak, seconds } of small!.stages) assert.ok([operations, bytes, peak, seconds].every((value) => Number.isFinite(value) && value >= 0), name);
+  const tests = (plan: typeof small) => plan!.stages.find(({ name }) => name === 'tests')!;
+  assert.ok(tests(large).operations > 5 * tests(small).operations, `${tests(large).operations} against ${tests(small).operations}`);
+  assert.ok(Math.abs(small!.total.seconds - small!.stages.reduce((sum, { seconds }) => sum + seconds, 0)) < 1e-9);
+  model.dispose();
+});
+
+test('work of a forward pass: GPT-2 Small takes 24 · 768² operations a layer and position', () => {
+  const shape = { layers: 12, heads: 12, width: 768, vocabulary: 50257 };
+  const { operations, dispatches } = runCost(shape, { prompts: 64, positions: 19, batch: 32 });
+  const expected = 64 * 19 * 12 * (24 * 768 ** 2 + 4 * 19 * 768) + 2 * 64 * 768 * 50257;
+  assert.is(operations, expected);
+  assert.is(dispatches, 2 * (12 * 9 + 8));
+  // Half the layers, one position, no logits.
+  assert.is(runCost(shape, { prompts: 64, positions: 1, fromLayer: 6, logits: 0, batch: 64 }).operations, 64 * 6 * (24 * 768 ** 2 + 4 * 768));
+  assert.is(secondsOf({ operations: 4e9, bytes: 1e9, dispatches: 10, peak: 0 }, { operations: 2e9, bytes: 1e9, dispatches: 100 }), 2.1);
 });
 
 test.run();
