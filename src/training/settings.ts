@@ -88,7 +88,7 @@ export const trainDefaults: Readonly<TrainSettings> = {
 };
 
 /**
- * For each variant, what served best with `trainDefaults` on heads of models/ioi-mini (3,000 examples, width 32) in about 1,000 steps: a
+ * For each variant, what served well with `trainDefaults` on heads of models/ioi-mini (3,000 examples, width 32) in about 1,000 steps: a
  * learning rate, and values of λ or K that span few to many active features.
  */
 export const variantDefaults: Readonly<Record<TrainVariant, { learningRate: number; values: readonly number[] }>> = {

@@ -59,6 +59,19 @@ test('trains, and goes on after Ctrl-C to the same bytes', async ({ folder }) =>
   assert.equal(readdirSync(cut).filter((name) => name.endsWith('.tmp')), []);
 });
 
+test('trains variants side by side and keeps snapshots', async ({ folder }) => {
+  const out = join(folder, 'saes');
+  const args = ['train', '--model', mini, '--sites', 'z@L0H3@end', '--variants', 'vanilla,gated,topk,frozen', '--l1', '0.5', '--k', '3', '--snapshots', '1,3'];
+  const { code, stdout, stderr } = await cli([...args, '--features', '16', '--prompts', '60', '--epochs', '4', '--as-released', 'lr-decay,topk-decoder', '--out', out, '--json']);
+  assert.is(code, 0, stderr);
+  const report = JSON.parse(stdout);
+  assert.equal(report.dictionaries.map((r: { variant: string; k: number | null; l1_coefficient: number }) => [r.variant, r.k, r.l1_coefficient]), [['vanilla', null, 0.5], ['gated', null, 0.5], ['topk', 3, 0], ['frozen', null, 0.5]]);
+  const folders = ['z@L0H3@end_frozen_l1_0.5', 'z@L0H3@end_gated_l1_0.5', 'z@L0H3@end_l1_0.5', 'z@L0H3@end_topk_k_3'];
+  assert.equal(readdirSync(out).sort(), ['metrics.jsonl', 'snapshots', ...folders]);
+  for (const epoch of ['1', '3']) assert.equal(readdirSync(join(out, 'snapshots', epoch)).sort(), folders);
+  assert.equal(JSON.parse(readFileSync(join(out, folders[3]!, 'cfg.json'), 'utf8')).k, 3);
+});
+
 test('bad input is refused in one line', async ({ folder }) => {
   const refuses = async (args: string[], message: RegExp): Promise<void> => {
     const { code, stdout, stderr } = await cli(['train', ...args]);
@@ -71,6 +84,10 @@ test('bad input is refused in one line', async ({ folder }) => {
   await refuses(['--model', mini, '--sites', 'z@L9H3@end', '--out', out], /layers 0 to 3/);
   await refuses(['--model', mini, '--sites', 'w@L0H3@end', '--out', out], /unknown kind "w"/);
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--l1', 'x', '--out', out], /--l1: "x"/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--variants', 'gated,top'], /--variants: "top" is no variant; there are vanilla, gated, topk/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--variants', 'topk', '--k', '0'], /--k: "0" is not a whole number from 1 to 256/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--snapshots', 'x'], /--snapshots: "x"/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--as-released', 'decay'], /"decay" is no behaviour.*lr-decay/);
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--resume', folder], /cannot read .*checkpoint\.safetensors/);
   writeFileSync(join(folder, 'checkpoint.safetensors'), 'not a checkpoint');
   await refuses(['--model', mini, ...small, '--out', out, '--resume', folder], /checkpoint\.safetensors/);
