@@ -20,36 +20,72 @@ export interface ValueCounts {
   holds: ArrayLike<number>;
 }
 
-/** Labels as the GPU reads them, for many dictionaries over the same examples. The caller disposes them. */
+/** Examples that are encoded at a time: codes of wide dictionaries on all of them may be more than a buffer holds. */
+const CHUNK = 4096;
+
+interface Chunk { examples: Examples; groupings: PlacedGrouping[] }
+
+/** Labels as the GPU reads them, for many dictionaries over the same examples. The caller disposes them; the activations stay the caller's. */
 export class LabelledExamples {
   private readonly labels: readonly Labels[];
-  private readonly placed: readonly PlacedGrouping[];
-  readonly examples: Examples;
+  private readonly chunks: readonly Chunk[];
 
-  constructor(gpu: Gpu, examples: Examples, labels: readonly Labels[]) {
-    this.examples = examples;
+  constructor(gpu: Gpu, { activations, attributes }: Examples, labels: readonly Labels[]) {
     this.labels = labels;
-    this.placed = placeGroupings(gpu, labels.map(({ ids, values }) => ({ ids, groups: values })));
-    for (const { order, starts } of this.placed) {
-      gpu.keep(order);
-      gpu.keep(starts);
-    }
+    const [n = 0] = activations.shape;
+    this.chunks = Array.from({ length: Math.ceil(n / CHUNK) }, (_, i): Chunk => {
+      const [start, end] = [i * CHUNK, Math.min(n, (i + 1) * CHUNK)];
+      const part = (ids: Uint32Array): Uint32Array => ids.subarray(start, end);
+      return {
+        examples: { activations: gpu.keep(activations.rows(start, end - start)), attributes: Object.fromEntries(Object.entries(attributes).map(([name, ids]) => [name, part(ids)])) },
+        groupings: placeGroupings(gpu, labels.map(({ ids, values }) => ({ ids: part(ids), groups: values }))).map(({ order, starts }) => ({ order: gpu.keep(order), starts: gpu.keep(starts) })),
+      };
+    });
   }
 
   /** Counts of one dictionary for each labelling, in their order. */
   async count(dictionary: Dictionary): Promise<ValueCounts[]> {
-    const codes = dictionary.encode(this.examples);
-    const { features, active, byGroup } = await countActive(codes, this.placed);
-    codes.dispose();
-    return this.labels.map((labels, i) => ({ features, active, both: byGroup[i]!, holds: holdsOf(labels) }));
+    const { features } = dictionary;
+    const active = new Float64Array(features);
+    const both = this.labels.map(({ values }) => new Float64Array(values * features));
+    for (const { examples, groupings } of this.chunks) {
+      const codes = dictionary.encode(examples);
+      const counts = await countActive(codes, groupings);
+      codes.dispose();
+      addTo(active, counts.active);
+      counts.byGroup.forEach((table, i) => addTo(both[i]!, table));
+    }
+    return this.labels.map((labels, i) => ({ features, active, both: both[i]!, holds: holdsOf(labels) }));
+  }
+
+  /** Where each of the features given is active: one list of ones and zeros a feature, over all examples. */
+  async activity(dictionary: Dictionary, features: readonly number[]): Promise<Map<number, Uint8Array>> {
+    const n = this.labels[0]?.ids.length ?? 0;
+    const sets = new Map(features.map((feature) => [feature, new Uint8Array(n)]));
+    for (const [chunk, { examples }] of this.chunks.entries()) {
+      const codes = dictionary.encode(examples);
+      const values = await codes.read();
+      codes.dispose();
+      for (const [feature, set] of sets) {
+        for (let row = 0; row * dictionary.features < values.length; row++) set[chunk * CHUNK + row] = values[row * dictionary.features + feature] === 0 ? 0 : 1;
+      }
+    }
+    return sets;
   }
 
   dispose(): void {
-    for (const { order, starts } of this.placed) {
-      order.dispose();
-      starts.dispose();
+    for (const { examples, groupings } of this.chunks) {
+      examples.activations.dispose();
+      for (const { order, starts } of groupings) {
+        order.dispose();
+        starts.dispose();
+      }
     }
   }
+}
+
+function addTo(sums: Float64Array, values: ArrayLike<number>): void {
+  for (let i = 0; i < sums.length; i++) sums[i] = sums[i]! + values[i]!;
 }
 
 /** Examples that have each value. */

@@ -33,7 +33,7 @@ export interface OcclusionOptions extends Partial<Omit<TrainSettings, 'features'
   lambdas: readonly number[];
   /** Epochs after which coverage is counted; training ends with the last. */
   epochs: readonly number[];
-  /** The attribute whose codes are taken away; the first unless given. */
+  /** The attribute whose codes are taken away; unless given, the one whose codes are longest on average. */
   occluding?: string;
   /** Shares of its codes that are taken away; 0 is the sweep itself. */
   alphas: readonly number[];
@@ -89,9 +89,9 @@ interface Planned { features: number; lambda: number; alpha: number; inSweep: bo
  */
 export async function occlusion(data: OcclusionData, given: Partial<OcclusionOptions> = {}, watching: Watch = {}): Promise<Occlusion> {
   const options = { ...occlusionDefaults, ...given };
-  const { occluding = data.attributes[0]?.name } = options;
-  if (occluding === undefined || !data.attributes.some(({ name }) => name === occluding)) throw new UsageError(`occlusion: there is no attribute ${occluding ?? ''}; there are ${data.attributes.map(({ name }) => name).join(', ')}`);
-  if (options.features.length === 0 || options.lambdas.length === 0 || options.epochs.length === 0) throw new UsageError('occlusion: needs at least one size, one λ and one number of epochs');
+  const names = data.attributes.map(({ name }) => name);
+  if (options.occluding !== undefined && !names.includes(options.occluding)) throw new UsageError(`occlusion: there is no attribute ${options.occluding}; there are ${names.join(', ')}`);
+  for (const [name, list] of Object.entries({ attribute: names, size: options.features, λ: options.lambdas, 'number of epochs': options.epochs })) if (list.length === 0) throw new UsageError(`occlusion: needs at least one ${name}`);
   const { gpu } = data.training.activations;
   const codes = SupervisedCodes.fit(data.training, { spaces: data.attributes });
   const labels = data.attributes.map(({ name, values }): Labels => ({ ids: data.scored.attributes[name]!, values }));
@@ -99,6 +99,8 @@ export async function occlusion(data: OcclusionData, given: Partial<OcclusionOpt
   const alphas = [...new Set(plan.map(({ alpha }) => alpha))];
   const pools = new Map<number, { training: Tensor; labelled: LabelledExamples; scored: Tensor }>();
   try {
+    const attributes = await norms(codes, data);
+    const occluding = options.occluding ?? attributes.reduce((longest, own) => (own.norm.mean > longest.norm.mean ? own : longest)).name;
     for (const alpha of alphas) {
       const [training, scored] = [data.training, data.scored].map((examples) => gpu.keep(without(codes, examples, occluding, alpha))) as [Tensor, Tensor];
       pools.set(alpha, { training, scored, labelled: new LabelledExamples(gpu, { activations: scored, attributes: data.scored.attributes }, labels) });
@@ -110,7 +112,7 @@ export async function occlusion(data: OcclusionData, given: Partial<OcclusionOpt
       rows.push(...await trainSize(data, options, plan.filter((one) => one.features === features), features, pools, report));
     }
     return {
-      site: data.site, occluding, threshold: options.threshold, attributes: await norms(codes, data),
+      site: data.site, occluding, threshold: options.threshold, attributes,
       sweep: rows.filter(({ planned: { inSweep } }) => inSweep).map(({ planned: { features, lambda }, epoch, coverage, l0, explainedVariance }) => ({ features, lambda, epoch, coverage, l0, explainedVariance })),
       alpha: rows.filter(({ planned: { inAlpha } }) => inAlpha).map(({ planned: { alpha, features, lambda }, epoch, coverage }) => ({ alpha, features, lambda, epoch, coverage })),
       trained: data.training.activations.shape[0]!, scored: data.scored.activations.shape[0]!,

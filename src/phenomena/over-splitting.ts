@@ -119,15 +119,14 @@ async function lookAt(
 ): Promise<{ looked: Looked; figures: Pick<OverSplitting['dictionaries'][0], 'features' | 'alive' | 'l0'>; splits: Split[] }> {
   const counts = await labelled.count(sae);
   const { features, active } = counts[place]!;
-  const codes = sae.encode(labelled.examples);
-  const [values, rows] = await Promise.all([codes.read(), sae.weights.decoder.read()]);
-  codes.dispose();
+  const rows = await sae.weights.decoder.read();
   const n = labels.ids.length;
   const members = membersOf(counts, place, options);
+  const sets = await labelled.activity(sae, members.flat());
   const looked: Looked = {
     name: `dataset ${run.dataset} seed ${run.seed}`, ...run, members,
     row: (feature) => rows.subarray(feature * sae.dIn, (feature + 1) * sae.dIn),
-    active: (feature) => Uint8Array.from({ length: n }, (_, i) => (values[i * features + feature] === 0 ? 0 : 1)),
+    active: (feature) => sets.get(feature)!,
   };
   const total = Array.from({ length: features }, (_, f) => active[f]!);
   const best = bestF1(counts[place]!);
