@@ -42,7 +42,7 @@ async function examplesOf(lab: Lab, prompts: Prompts, site: SiteAddress, signal?
 export function occlusionStage(settings: Settings): Stage<Lab> {
   const { examples, features, lambdas, epochs, alphas } = settings.occlusion;
   return {
-    name: 'occlusion', title: 'Occlusion on the model', version: 1, needs: ['sections'], inputs: { occlusion: settings.occlusion, seed: settings.seed }, schema: occlusionSchema,
+    name: 'occlusion', title: 'Occlusion on the model', version: 2, needs: ['sections'], inputs: { occlusion: settings.occlusion, seed: settings.seed }, schema: occlusionSchema,
     async run(lab, read, { signal, onProgress }) {
       const site = studiedSite(read<SectionsResult>('sections')!.sections);
       const attributes = lab.task.attributes;
