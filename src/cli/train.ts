@@ -7,7 +7,7 @@ import { openSource } from '../files/index.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import { saeFiles, type Sae } from '../dictionary/index.ts';
 import { Gpt2, type WeightType } from '../model/index.ts';
-import { checkSite, collectActivations, formatSite, grammarFor, hookOf, IoiTask, parseSite, type SiteAddress } from '../task/index.ts';
+import { checkSite, collectActivations, distinctSites, formatSite, grammarFor, hookOf, IoiTask, parseSite, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import {
   checkVariant, dictionaryFolder, logLine, readCheckpoint, RELEASED_TRAINING, releasedTraining, trainDefaults, trainSaes, trainVariants, variantDefaults, variantPolicies,
@@ -53,7 +53,7 @@ export function register(program: Command): void {
 }
 
 async function train(options: Options): Promise<void> {
-  const sites = [...new Map(options.sites.map((text) => parseSite(text)).map((site) => [formatSite(site), site])).values()];
+  const sites = distinctSites(options.sites.map((text) => parseSite(text)));
   if (sites.length === 0) throw new UsageError('--sites names no site');
   const kinds = kindsOf(options);
   const released = releasedTraining(options.asReleased);

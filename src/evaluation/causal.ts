@@ -14,11 +14,11 @@ import { z } from 'zod';
 import { columnIds, type Dictionary } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, type Prompts, promptsPerRun, type SiteAddress } from '../task/index.ts';
+import { distinctSites, formatSite, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
 import { activeMask, add, gatherRows, mul, sub, sumRows, Tensor } from '../tensor/index.ts';
 import { examplesAt } from './catalogue.ts';
 import { agreement, mean, necessity, sufficiency } from './formulas.ts';
-import { activationsOf, bySpan, chunksBySpan, PatchedPrompts, type Patch } from './patching.ts';
+import { activationsOf, bySpan, scoringChunks, PatchedPrompts, type Patch } from './patching.ts';
 import { Tally, type Measurements } from './tally.ts';
 
 /** One site's dictionary, and what its features stand for. */
@@ -88,9 +88,6 @@ export const featurePatchRow = z.object({
 
 export type InterpretedApproximationRow = z.infer<typeof interpretedApproximationRow>;
 export type FeaturePatchRow = z.infer<typeof featurePatchRow>;
-
-/** A batch ends where spans grow once it has this many prompts, as in scoring.ts. */
-const ENOUGH = { software: 32, hardware: 256 };
 
 /** The division of a study's features at one threshold: thresholds that divide them alike share one, and its runs. */
 interface Division {
@@ -220,8 +217,7 @@ interface BatchWork {
 
 async function overBatches(model: Gpt2, prompts: Prompts, sites: readonly SiteAddress[], divisions: readonly Division[], options: CausalOptions, work: BatchWork): Promise<Measurements> {
   const { gpu } = model;
-  const longest = prompts.tokens.reduce((most, tokens) => Math.max(most, tokens.length), 0);
-  const chunks = chunksBySpan(prompts, options.batch ?? promptsPerRun(model, longest), gpu.software ? ENOUGH.software : ENOUGH.hardware);
+  const chunks = scoringChunks(model, prompts, options.batch ?? batchFor(model, prompts));
   const tally = new Tally(gpu, prompts.count);
   try {
     let done = 0;
@@ -276,7 +272,7 @@ function onePerSection(studies: readonly CausalStudy[]): CausalStudy[] {
 }
 
 function sitesOf(studies: readonly CausalStudy[]): SiteAddress[] {
-  return [...new Map(studies.flatMap(({ sites }) => sites).map(({ site }) => [formatSite(site), site])).values()];
+  return distinctSites(studies.flatMap(({ sites }) => sites).map(({ site }) => site));
 }
 
 function repeated(row: Tensor, times: number): Tensor {

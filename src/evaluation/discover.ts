@@ -10,7 +10,7 @@
  * The others are run on a few prompts first, and on all of them if those few show at least half of what would select the site.
  */
 import type { Gpt2 } from '../model/index.ts';
-import { ANSWER_POSITION, formatSite, hookOf, positionsOf, type Prompts, promptsPerRun, SITE_KINDS, type SiteAddress } from '../task/index.ts';
+import { ANSWER_POSITION, distinctSites, formatSite, hookOf, positionsOf, type Prompts, batchFor, SITE_KINDS, type SiteAddress } from '../task/index.ts';
 import { gatherRows, sub, sumSquaresRows, Tensor } from '../tensor/index.ts';
 import { mean, meanAbsoluteDifference } from './formulas.ts';
 import { activationsOf, chunksBySpan, PatchedPrompts, type Patch } from './patching.ts';
@@ -103,8 +103,7 @@ function part({ prompts, counterfactuals }: Contrast, start: number, end: number
 async function measure(model: Gpt2, contrast: Contrast, rows: readonly Row[], wanted: (probe: Probe) => boolean, options: DiscoverOptions): Promise<Effects> {
   const { prompts } = contrast;
   const tally = new Tally(model.gpu, prompts.count);
-  const longest = prompts.tokens.reduce((most, tokens) => Math.max(most, tokens.length), 0);
-  const chunks = chunksBySpan(prompts, promptsPerRun(model, longest), model.gpu.software ? ENOUGH : Infinity);
+  const chunks = chunksBySpan(prompts, batchFor(model, prompts), model.gpu.software ? ENOUGH : Infinity);
   const names = new Set<string>();
   try {
     for (const [index, [start, end]] of chunks.entries()) {
@@ -213,11 +212,10 @@ async function changedSites(model: Gpt2, prompts: Prompts, rows: readonly Row[],
 export async function jointEffects(model: Gpt2, contrast: Contrast, sections: readonly { name: string; sites: SiteAddress[] }[], signal?: AbortSignal): Promise<Map<string, Record<string, number>>> {
   const { gpu } = model;
   const { prompts } = contrast;
-  const sites = [...new Map(sections.flatMap((section) => section.sites).map((site) => [formatSite(site), site])).values()];
+  const sites = distinctSites(sections.flatMap((section) => section.sites));
   const tally = new Tally(gpu, prompts.count);
-  const longest = prompts.tokens.reduce((most, tokens) => Math.max(most, tokens.length), 0);
   try {
-    for (const [start, end] of chunksBySpan(prompts, promptsPerRun(model, longest), Infinity)) {
+    for (const [start, end] of chunksBySpan(prompts, batchFor(model, prompts), Infinity)) {
       signal?.throwIfAborted();
       gpu.scope(() => {
         const clean = new PatchedPrompts(model, prompts.slice(start, end), []);

@@ -5,7 +5,7 @@
 import type { FeatureEdit } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { byLength, checkSite, collectActivations, type CrossSection, formatSite, type Prompts, promptsPerRun, type SiteAddress } from '../task/index.ts';
+import { checkSite, collectActivations, type CrossSection, distinctSites, formatSite, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { trainDefaults } from '../training/index.ts';
 import { approximationRows } from './approximation.ts';
@@ -136,7 +136,7 @@ class Evaluation {
     const interpreted = withEveryValue(task, training, seeds.interpretability);
 
     const { ranking, sections } = await this.phase('sites', (progress) => this.sections(progress));
-    const sites = distinctSites(sections);
+    const sites = distinctSites(sections.flatMap((section) => section.sites));
     const collect = (prompts: Prompts, name: string) => this.phase(name, (progress) => this.activations(prompts, sites, progress));
     const interpretedActivations = await collect(interpreted, 'training activations');
     const trainingActivations = new Map([...interpretedActivations].map(([site, all]) => [site, all.rows(0, training.count)]));
@@ -157,7 +157,7 @@ class Evaluation {
     const scored = sampleEdited(task, options.prompts, seeds.evaluation, seeds.counterfactual, edits);
     const selection = sampleEdited(task, options.selectionPrompts, seeds.selection, seeds.counterfactual, edits);
     const plan: EditPlan = { ks: options.ks, ways: options.methods };
-    const batch = options.batch ?? promptsPerRun(model, longestOf(scored.prompts));
+    const batch = options.batch ?? batchFor(model, scored.prompts);
     const scoring: Scoring = { model, catalogue, sections, edits, plan, batch, signal: this.watching.signal };
     const choice = choose(
       await this.phase('choice of SAEs', (progress) => selectionDistances(scoring, selection, progress)), catalogue, sections, plan,
@@ -272,13 +272,4 @@ class Evaluation {
     const { vendor, architecture, device, description } = this.model.gpu.info;
     return { vendor, architecture, device, description };
   }
-}
-
-/** Every site of the cross-sections once, in order of first appearance. */
-function distinctSites(sections: readonly EditedSection[]): SiteAddress[] {
-  return [...new Map(sections.flatMap(({ sites }) => sites).map((site) => [formatSite(site), site])).values()];
-}
-
-function longestOf(prompts: Prompts): number {
-  return prompts.tokens[byLength(prompts).at(-1)!]!.length;
 }

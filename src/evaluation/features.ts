@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { type Dictionary, type Examples, Sae } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, hookOf, positionsOf, type Prompts, promptsPerRun, type SiteAddress } from '../task/index.ts';
+import { formatSite, hookOf, positionsOf, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
 import { sumColumns, type Tensor } from '../tensor/index.ts';
 import { attributeSources, codesOf, featureDirections, headRows, logitEffects, type Place } from './feature-effects.ts';
 import type { Interpretation } from './interpretability.ts';
@@ -202,8 +202,7 @@ async function watchStream(model: Gpt2, site: SiteAddress, dictionary: Dictionar
   const { gpu, config: { context } } = model;
   const hook = hookOf(site);
   const sequences = stream.sequences.map((tokens) => tokens.slice(0, context));
-  const longest = sequences.reduce((most, { length }) => Math.max(most, length), 1);
-  const batch = promptsPerRun(model, longest);
+  const batch = batchFor(model, { tokens: sequences });
   const watches = chosen.map(() => new Activity(stream.name, settings.examples));
   for (let start = 0; start < sequences.length; start += batch) {
     settings.signal?.throwIfAborted();

@@ -1,7 +1,7 @@
 /** Evaluations: the three tests, discovery of sites, and whole runs that give one typed record. */
 export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } from './evaluate.ts';
 export { ioiEvaluation, type EvaluationTask, type IoiEvaluationOptions, sampleEdited, seedsOf, withEveryValue, type EditedPrompts } from './task.ts';
-export { describe, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
+export { describe, fitSupervised, trainVanilla, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
 export { Catalogue, type EditedSection, type Entry } from './catalogue.ts';
 export { addRankings, editedAttributes, rankByF1, rankFeatures, type RankedPrompts, type RankingOptions } from './rankings.ts';
 export { approximationRows, bestByDistance, bestByTradeOffs, eachDictionary, eachSupervised, type Approximated } from './approximation.ts';

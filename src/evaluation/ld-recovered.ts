@@ -10,11 +10,11 @@
 import { z } from 'zod';
 import type { Dictionary } from '../dictionary/index.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, promptsPerRun, type Prompts, type SiteAddress } from '../task/index.ts';
+import { formatSite, batchFor, type Prompts, type SiteAddress } from '../task/index.ts';
 import { gatherRows, Tensor } from '../tensor/index.ts';
 import { examplesAt } from './catalogue.ts';
 import { DENOMINATOR_GUARD, mean, type Score } from './formulas.ts';
-import { bySpan, chunksBySpan, PatchedPrompts } from './patching.ts';
+import { bySpan, scoringChunks, PatchedPrompts } from './patching.ts';
 import { Tally } from './tally.ts';
 
 /** Mean logit differences of clean prompts, with the site's mean in place, and with reconstructions in place. */
@@ -52,15 +52,11 @@ export interface RecoveredOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** A batch ends where spans grow once it has this many prompts, as in scoring.ts. */
-const ENOUGH = { software: 32, hardware: 256 };
-
 /** One row for every site and dictionary: each patched alone, at all prompts. Names of the dictionaries of one site must differ. */
 export async function measureRecovered(model: Gpt2, given: Prompts, studies: readonly RecoveredStudy[], options: RecoveredOptions = {}): Promise<RecoveredRow[]> {
   const { gpu } = model;
   const prompts = given.select(bySpan(given));
-  const longest = prompts.tokens.reduce((most, tokens) => Math.max(most, tokens.length), 0);
-  const chunks = chunksBySpan(prompts, options.batch ?? promptsPerRun(model, longest), gpu.software ? ENOUGH.software : ENOUGH.hardware);
+  const chunks = scoringChunks(model, prompts, options.batch ?? batchFor(model, prompts));
   const tally = new Tally(gpu, prompts.count);
   const key = (site: SiteAddress, what: string) => `${formatSite(site)}|${what}`;
   try {

@@ -126,3 +126,13 @@ export function chunksBySpan(prompts: Prompts, batch: number, enough: number): [
   }
   return chunks;
 }
+
+/**
+ * Batches of prompts for many interventions each: one ends where spans get longer once it has this many prompts. A software driver pays for every
+ * position that a run computes; a GPU pays for every run.
+ */
+const ENOUGH = { software: 32, hardware: 256 };
+
+export function scoringChunks({ gpu }: Pick<Gpt2, 'gpu'>, prompts: Prompts, batch: number): [start: number, end: number][] {
+  return chunksBySpan(prompts, batch, gpu.software ? ENOUGH.software : ENOUGH.hardware);
+}

@@ -1,13 +1,13 @@
 /** The forward passes of Tests 1 and 2: batches of prompts through every intervention, and the distances that SAEs are chosen by. */
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
+import { distinctSites, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { CLEAN, eachDictionary, measureApproximation, type Approximated } from './approximation.ts';
 import { attributeIds, Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
 import { measureDistances, type Choice } from './choice.ts';
 import { CLEAN_PREDICTION, editPair, measureControl } from './control.ts';
 import { hasEdit, type EditPlan } from './methods.ts';
-import { activationsOf, chunksBySpan, PatchedPrompts } from './patching.ts';
+import { activationsOf, scoringChunks, PatchedPrompts } from './patching.ts';
 import { Tally, type Measurements } from './tally.ts';
 import type { EditedPrompts } from './task.ts';
 
@@ -26,19 +26,13 @@ export interface Scoring {
 
 type Progress = (done: number, total: number) => void;
 
-/**
- * A batch ends where spans get longer once it has this many prompts. A software driver pays for every position that a run computes; a GPU
- * pays for every run.
- */
-const ENOUGH = { software: 32, hardware: 256 };
-
 /** Runs every intervention of both tests on all prompts and reads the numbers back once. */
 export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, choice: Choice, progress: Progress): Promise<Measurements> {
   const { model, catalogue, sections, edits, plan, approximated = eachDictionary(catalogue, sections) } = scoring;
   const { gpu } = model;
   const tally = new Tally(gpu, prompts.count);
   const sites = sitesOf(sections);
-  const chunks = chunksBySpan(prompts, scoring.batch, gpu.software ? ENOUGH.software : ENOUGH.hardware);
+  const chunks = scoringChunks(model, prompts, scoring.batch);
   const parts = chunks.length * (sections.length + edits.size);
   try {
     let done = 0;
@@ -130,7 +124,7 @@ async function allActivations({ model, batch, signal }: Scoring, prompts: Prompt
   const { gpu } = model;
   const width = model.config.headWidth;
   const all = new Map(sites.map((site) => [formatSite(site), Tensor.empty(gpu, [prompts.count, width])]));
-  for (const [start, end] of chunksBySpan(prompts, batch, gpu.software ? ENOUGH.software : ENOUGH.hardware)) {
+  for (const [start, end] of scoringChunks(model, prompts, batch)) {
     signal?.throwIfAborted();
     const part = activationsOf(model, prompts.slice(start, end), sites);
     for (const [site, values] of part) {
@@ -149,5 +143,5 @@ function editedSites(sections: readonly EditedSection[], name: string): SiteAddr
 }
 
 function sitesOf(sections: readonly EditedSection[]): SiteAddress[] {
-  return [...new Map(sections.flatMap(({ sites }) => sites).map((site) => [formatSite(site), site])).values()];
+  return distinctSites(sections.flatMap(({ sites }) => sites));
 }

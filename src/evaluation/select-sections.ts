@@ -1,6 +1,6 @@
 /** The cross-sections of an evaluation: as given, or found by patching; each with the attributes whose edits are tested there. */
 import type { Gpt2 } from '../model/index.ts';
-import { type CrossSection, formatSite, type SiteAddress } from '../task/index.ts';
+import { type CrossSection, distinctSites, formatSite, type SiteAddress } from '../task/index.ts';
 import type { EditedSection } from './catalogue.ts';
 import { jointEffects, rankSites, type Contrast } from './discover.ts';
 import type { SiteRow } from './results.ts';
@@ -60,6 +60,6 @@ export async function findSections(model: Gpt2, task: EvaluationTask, options: F
 export function givenSections(given: readonly CrossSection[], origin: 'published' | 'given', task: EvaluationTask): { ranking: SiteRow[]; sections: EditedSection[] } {
   const attributes = Object.keys(task.evaluation(1, 0).attributes);
   const sections = given.map((section): EditedSection => ({ ...section, origin, effects: {}, edits: section.edits ?? attributes.map((name) => [name]) }));
-  const sites = [...new Map(sections.flatMap((section) => section.sites).map((site) => [formatSite(site), site])).values()];
+  const sites = distinctSites(sections.flatMap((section) => section.sites));
   return { ranking: sites.map((site) => ({ site: formatSite(site), ...site, effect: null, byAttribute: {}, prompts: 0, selected: true })), sections };
 }

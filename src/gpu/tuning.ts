@@ -7,6 +7,7 @@
  * This floor knows no operation. Those above announce what of them can be tuned (`installTunable`).
  */
 import { z } from 'zod';
+import { sha256 } from '../digest.ts';
 import { FileError } from '../errors.ts';
 import type { AdapterFacts, GpuLimits } from './gpu.ts';
 import type { Kernel } from './kernel.ts';
@@ -106,8 +107,7 @@ export async function tuningFile(adapter: TuningAdapter, operations: readonly st
 
 /** The beginning of the SHA-256 of a kernel's source, in hexadecimal. */
 export async function kernelHash(kernel: Kernel): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(kernel.source)));
-  return Array.from(digest.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return (await sha256(kernel.source)).slice(0, 16);
 }
 
 function adapterOf({ info, subgroupSize }: TuningAdapter): TuningFile['adapter'] {

@@ -3,6 +3,8 @@
  * prefix, each `name dtype shape digest…` with the SHA-256 of every 16 MiB piece. It is the same for one file, shards of it, and names with
  * or without `transformer.`; it differs when any bit of a weight or its type does.
  */
+import { sha256 } from '../digest.ts';
+
 export class WeightHash {
   private readonly lines = new Map<string, string[]>();
 
@@ -26,11 +28,6 @@ export class WeightHash {
   /** The fingerprint, in hexadecimal. A second copy of a tied head does not count. */
   async digest(): Promise<string> {
     const names = [...this.lines.keys()].filter((name) => name !== 'lm_head.weight' || !this.same(name, 'wte.weight')).sort();
-    return sha256(new TextEncoder().encode(names.map((name) => `${name} ${this.lines.get(name)!.join(' ')}\n`).join('')));
+    return sha256(names.map((name) => `${name} ${this.lines.get(name)!.join(' ')}\n`).join(''));
   }
-}
-
-async function sha256(bytes: Uint8Array): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,4 +1,5 @@
 /** Published numbers beside measured ones. A number that this model or these settings cannot give is left out with the reason. */
+import { mean, quantile } from '../evaluation/index.ts';
 import { isGpt2SmallShape, type ModelShape } from '../task/index.ts';
 import { isFaultyRanking, PUBLISHED_COSINES, PUBLISHED_EDITS, PUBLISHED_GATED_TRAINING, PUBLISHED_NUMBERS, type PublishedEdit, type Source } from './published.ts';
 import type { PublishedRow, StageResults } from './results.ts';
@@ -27,7 +28,7 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
   const single = (what: string, key: keyof typeof n, measure: () => Measured) => row(what, n[key].value, n[key].tolerance, n[key].source, measure);
   const weights = (variant: 'supervised' | 'vanilla', field: 'negative' | 'meanNegative'): Measured => {
     const rows = (results.tests?.weights ?? []).filter(({ dictionary }) => (variant === 'supervised' ? dictionary === 'supervised' : dictionary.startsWith('vanilla')));
-    return { value: average(rows.flatMap((own) => own[field] ?? [])) };
+    return { value: mean(rows.flatMap((own) => own[field] ?? [])) };
   };
   return [
     single('accuracy on indirect objects', 'accuracy', () => ({ value: results.tests?.task.accuracy })),
@@ -107,12 +108,6 @@ function split(results: StageResults): number | null {
   return counts.length > 0 ? Math.max(...counts) : null;
 }
 
-function average(values: readonly number[]): number | null {
-  return values.length > 0 ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
-}
-
 function median(values: readonly number[]): number | null {
-  if (values.length === 0) return null;
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
+  return quantile(values, 0.5);
 }

@@ -1,12 +1,12 @@
 /** What the stages of a reproduction work with: the model, the task, the settings, and samples, activations and dictionaries made when first asked for. */
 import { columnIds, loadSae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
-  addRankings, Catalogue, fitSupervisedCodes, editedAttributes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type EvaluationTask,
+  addRankings, Catalogue, fitSupervised, fitSupervisedCodes, editedAttributes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type EvaluationTask,
 } from '../evaluation/index.ts';
 import { memorySource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { collectActivations, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
-import { meanColumns, type Tensor } from '../tensor/index.ts';
+import { collectActivations, distinctSites, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
+import type { Tensor } from '../tensor/index.ts';
 import type { SweepEntry, SweepStore } from '../training/index.ts';
 import type { Settings } from './settings.ts';
 import { storeWithin } from './stage.ts';
@@ -56,40 +56,35 @@ export class Lab {
 
   /** Every site of the sections once. */
   sites(sections: readonly EditedSection[]): SiteAddress[] {
-    return [...new Map(sections.flatMap(({ sites }) => sites).map((site) => [formatSite(site), site])).values()];
+    return distinctSites(sections.flatMap((section) => section.sites));
   }
 
   /** Activations of prompts at sites, by address; those of one name are collected once. They are the lab's. */
-  async activations(name: 'interpreted' | 'scored', prompts: Prompts, sites: readonly SiteAddress[], signal?: AbortSignal): Promise<Map<string, Tensor>> {
-    const known = this.made.get(`activations ${name}`) as Map<string, Tensor> | undefined;
-    if (known) return known;
-    const tensors = await collectActivations(this.model, prompts, sites, { signal });
-    for (const tensor of tensors) this.kept.push(this.model.gpu.keep(tensor));
-    const found = new Map(sites.map((site, i) => [formatSite(site), tensors[i]!]));
-    this.made.set(`activations ${name}`, found);
-    return found;
+  activations(name: 'interpreted' | 'scored', prompts: Prompts, sites: readonly SiteAddress[], signal?: AbortSignal): Promise<Map<string, Tensor>> {
+    return this.onceDone(`activations ${name}`, async () => {
+      const tensors = await collectActivations(this.model, prompts, sites, { signal });
+      for (const tensor of tensors) this.kept.push(this.model.gpu.keep(tensor));
+      return new Map(sites.map((site, i) => [formatSite(site), tensors[i]!]));
+    });
   }
 
   /** The training prompts' part of the interpreted prompts' activations. */
-  async trainingActivations(sections: readonly EditedSection[], signal?: AbortSignal): Promise<Map<string, Tensor>> {
-    const known = this.made.get('training activations') as Map<string, Tensor> | undefined;
-    if (known) return known;
-    const all = await this.activations('interpreted', this.interpreted(), this.sites(sections), signal);
-    const part = new Map([...all].map(([site, tensor]) => [site, tensor.rows(0, this.training().count)]));
-    for (const tensor of part.values()) this.kept.push(this.model.gpu.keep(tensor));
-    this.made.set('training activations', part);
-    return part;
+  trainingActivations(sections: readonly EditedSection[], signal?: AbortSignal): Promise<Map<string, Tensor>> {
+    return this.onceDone('training activations', async () => {
+      const all = await this.activations('interpreted', this.interpreted(), this.sites(sections), signal);
+      const part = new Map([...all].map(([site, tensor]) => [site, tensor.rows(0, this.training().count)]));
+      for (const tensor of part.values()) this.kept.push(this.model.gpu.keep(tensor));
+      return part;
+    });
   }
 
   /** Supervised dictionaries of one plan, by address. */
-  async supervised(method: 'mean' | 'mse', parametrization: string, sections: readonly EditedSection[], signal?: AbortSignal): Promise<Map<string, SupervisedCodes>> {
-    const key = `supervised ${method} ${parametrization}`;
-    const known = this.made.get(key) as Map<string, SupervisedCodes> | undefined;
-    if (known) return known;
-    const codes = fitSupervisedCodes(this.training(), this.sites(sections), await this.trainingActivations(sections, signal), { method, parametrization });
-    for (const own of codes.values()) this.kept.push(own);
-    this.made.set(key, codes);
-    return codes;
+  supervised(method: 'mean' | 'mse', parametrization: string, sections: readonly EditedSection[], signal?: AbortSignal): Promise<Map<string, SupervisedCodes>> {
+    return this.onceDone(`supervised ${method} ${parametrization}`, async () => {
+      const codes = fitSupervisedCodes(this.training(), this.sites(sections), await this.trainingActivations(sections, signal), { method, parametrization });
+      for (const own of codes.values()) this.kept.push(own);
+      return codes;
+    });
   }
 
   /** Independent mean codes of sites that need not be in the sections; the caller's to dispose. */
@@ -104,59 +99,57 @@ export class Lab {
    * All dictionaries of the sections: supervised ones of every parametrization and method, and the finished SAEs as the store has them, so that a
    * run that trained them sees the same as one that found them.
    */
-  async catalogue(sections: readonly EditedSection[], saes: SaesResult, signal?: AbortSignal): Promise<Catalogue> {
-    const known = this.made.get('catalogue') as Catalogue | undefined;
-    if (known) return known;
-    const catalogue = new Catalogue();
-    this.kept.push(catalogue);
-    this.made.set('catalogue', catalogue);
-    const activations = await this.trainingActivations(sections, signal);
-    const sites = this.sites(sections);
-    for (const site of sites) {
-      const own = activations.get(formatSite(site))!;
-      catalogue.setMean(site, this.model.gpu.keep(own.gpu.scope(() => meanColumns(own).reshape([1, -1]))));
-    }
-    for (const method of this.settings.codes) {
-      for (const parametrization of parametrizationsFor(this.task, this.settings)) {
-        const codes = await this.supervised(method, parametrization, sections, signal);
-        for (const site of sites) {
-          const dictionary = codes.get(formatSite(site))!;
-          // The lab frees them: they are not the catalogue's own.
-          catalogue.add(site, { name: dictionary.name, variant: dictionary.name, dictionary, source: 'loaded', lambda: null, scale: null, curve: [] });
+  catalogue(sections: readonly EditedSection[], saes: SaesResult, signal?: AbortSignal): Promise<Catalogue> {
+    return this.onceDone('catalogue', async () => {
+      const catalogue = new Catalogue();
+      this.kept.push(catalogue);
+      const sites = this.sites(sections);
+      // Means alone: supervised dictionaries come below, by every plan.
+      fitSupervised(catalogue, this.training(), sites, await this.trainingActivations(sections, signal), false);
+      for (const method of this.settings.codes) {
+        for (const parametrization of parametrizationsFor(this.task, this.settings)) {
+          const codes = await this.supervised(method, parametrization, sections, signal);
+          for (const site of sites) {
+            const dictionary = codes.get(formatSite(site))!;
+            // The lab frees them: they are not the catalogue's own.
+            catalogue.add(site, { name: dictionary.name, variant: dictionary.name, dictionary, source: 'loaded', lambda: null, scale: null, curve: [] });
+          }
         }
       }
-    }
-    for (const entry of saes.entries.filter(({ finished }) => finished)) await this.addSae(catalogue, sites, saes.folder, entry);
-    await addRankings(this.model.gpu, catalogue, sites, await this.rankedPrompts(sections, signal), { attributesAt: editedAttributes(sections), signal });
-    return catalogue;
+      for (const entry of saes.entries.filter(({ finished }) => finished)) await this.addSae(catalogue, sites, saes.folder, entry);
+      await addRankings(this.model.gpu, catalogue, sites, await this.rankedPrompts(sections, signal), { attributesAt: editedAttributes(sections), signal });
+      return catalogue;
+    });
   }
 
-  /** What the features of every SAE and of the main supervised codes stand for, by address and name. Worked out once for all stages. */
-  async interpretations(sections: readonly EditedSection[], catalogue: Catalogue, { signal, onProgress }: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<Map<string, Interpreted>> {
-    const known = this.made.get('interpretations') as Map<string, Interpreted> | undefined;
-    if (known) return known;
-    const prompts = this.interpreted();
-    const sites = this.sites(sections);
-    const activations = await this.activations('interpreted', prompts, sites, signal);
-    const interpreter = new Interpreter(this.model.gpu, prompts);
-    const found = new Map<string, Interpreted>();
-    try {
-      for (const [i, site] of sites.entries()) {
-        for (const { name, dictionary } of catalogue.at(site)) {
-          signal?.throwIfAborted();
-          // Codes of other parametrizations are no features that are interpreted.
-          if (name.startsWith('supervised') && name !== 'supervised') continue;
-          const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: columnIds(prompts) });
-          found.set(`${formatSite(site)} ${name}`, await interpreter.interpret(codes, site.position));
-          codes.dispose();
+  /** What the features of every SAE and of the main supervised codes stand for: by address, then by name. Worked out once for all stages. */
+  interpretations(sections: readonly EditedSection[], catalogue: Catalogue, { signal, onProgress }: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<Map<string, Map<string, Interpreted>>> {
+    return this.onceDone('interpretations', async () => {
+      const prompts = this.interpreted();
+      const sites = this.sites(sections);
+      const activations = await this.activations('interpreted', prompts, sites, signal);
+      const attributes = columnIds(prompts);
+      const interpreter = new Interpreter(this.model.gpu, prompts);
+      const found = new Map<string, Map<string, Interpreted>>();
+      try {
+        for (const [i, site] of sites.entries()) {
+          const own = new Map<string, Interpreted>();
+          found.set(formatSite(site), own);
+          for (const { name, dictionary } of catalogue.at(site)) {
+            signal?.throwIfAborted();
+            // Codes of other parametrizations are no features that are interpreted.
+            if (name.startsWith('supervised') && name !== 'supervised') continue;
+            const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes });
+            own.set(name, await interpreter.interpret(codes, site.position));
+            codes.dispose();
+          }
+          onProgress?.(i + 1, sites.length);
         }
-        onProgress?.(i + 1, sites.length);
+      } finally {
+        interpreter.dispose();
       }
-    } finally {
-      interpreter.dispose();
-    }
-    this.made.set('interpretations', found);
-    return found;
+      return found;
+    });
   }
 
   /** What features are ranked on: prompts that show every value, or as released those that are scored. */
@@ -192,6 +185,12 @@ export class Lab {
 
   private once<T>(name: string, make: () => T): T {
     if (!this.made.has(name)) this.made.set(name, make());
+    return this.made.get(name) as T;
+  }
+
+  /** The same for what takes time; what failed is tried again. */
+  private async onceDone<T>(name: string, make: () => Promise<T>): Promise<T> {
+    if (!this.made.has(name)) this.made.set(name, await make());
     return this.made.get(name) as T;
   }
 }

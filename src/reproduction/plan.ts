@@ -3,7 +3,7 @@
  * found, a usual number of sites stands for them, and the plan says so.
  */
 import type { Ceilings } from '../gpu/index.ts';
-import { givenSections, type EditedSection, type EvaluationTask } from '../evaluation/index.ts';
+import { editName, givenSections, type EditedSection, type EvaluationTask } from '../evaluation/index.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { promptsPerRun, type Prompts } from '../task/index.ts';
 import { codesCost, greedyCost, NOTHING, ratesOf, runCost, secondsOf, times, total, trainingCost, weightBytes, type Cost, type ModelShape } from './cost.ts';
@@ -62,7 +62,7 @@ function stageCosts(model: Gpt2, task: EvaluationTask, settings: Settings, secti
   const batch = promptsPerRun(model, longest);
   const sites = [...new Map(sections.flatMap((section) => section.sites).map((site) => [JSON.stringify(site), site])).values()];
   const deepest = sites.reduce((most, { layer }) => Math.max(most, layer + 1), 0);
-  const edits = new Set(sections.flatMap((section) => section.edits.map((edit) => edit.join('+'))));
+  const edits = new Set(sections.flatMap((section) => section.edits.map(editName)));
   const { prompts, selectionPrompts, trainPrompts, ks } = settings;
   const supervised = settings.codes.length * parametrizationsFor(task, settings).length;
   const perSite = settings.variants.reduce((sum, { values }) => sum + values.length, 0);

@@ -7,6 +7,7 @@
  * same numbers as one that was not.
  */
 import type { ZodType } from 'zod';
+import { sha256 } from '../digest.ts';
 import { rounded, type Watching } from '../evaluation/index.ts';
 import type { SweepStore } from '../training/index.ts';
 
@@ -64,8 +65,7 @@ export function stageFile(name: string, address: string): string {
 
 /** Hexadecimal SHA-256 of a value's JSON. Keys count in the order in which they stand. */
 export async function addressOf(value: unknown): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(JSON.stringify(value))));
-  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return sha256(JSON.stringify(value));
 }
 
 /** The addresses of all stages, by name. `basis` is what the whole run rests on. */

@@ -4,7 +4,7 @@ import {
   approximationRow, approximationRows, choose, chooseByTradeOff, controlRow, controlRows, dictionaryRow, describe, findSections, givenSections, mean, agreement, measureRecovered, measureTradeOff, positiveShare,
   recoveredRowSchema, scorePrompts, sectionSchema, selectionDistances, siteRow, weightRow, type EditPlan, type EditedSection, type Scoring,
 } from '../evaluation/index.ts';
-import { formatSite, hookOf, promptsPerRun } from '../task/index.ts';
+import { formatSite, hookOf, batchFor } from '../task/index.ts';
 import { trainSweep, variantDefaults } from '../training/index.ts';
 import type { Lab, SaesResult, SectionsResult } from './lab.ts';
 import { addressOf, storeWithin, type Stage } from './stage.ts';
@@ -90,12 +90,11 @@ export function testsStage(settings: Settings): Stage<Lab> {
       const { sections } = read<SectionsResult>('sections')!;
       const catalogue = await lab.catalogue(sections, read<SaesResult>('saes')!, signal);
       const { scored, selection, edits } = lab.samples(sections);
-      const longest = Math.max(...scored.prompts.tokens.map((tokens) => tokens.length));
       const plan: EditPlan = {
         ks, ways: ['agnostic', 'aware', 'threshold', 'reconstruction'], coupledPosEdit: released.includes('coupled-pos-edit'),
         codeEdits: ['arithmetic', 'zero-ablate', released.includes('mean-ablate-broadcast') ? 'mean-ablate-broadcast' : 'mean-ablate'],
       };
-      const scoring: Scoring = { model: lab.model, catalogue, sections, edits, plan, batch: promptsPerRun(lab.model, longest), signal };
+      const scoring: Scoring = { model: lab.model, catalogue, sections, edits, plan, batch: batchFor(lab.model, scored.prompts), signal };
       const choosing = (done: number, total: number) => onProgress(done, 4 * total, 'choosing SAEs');
       // As the arXiv version does, by few features and a kept logit difference, or as the workshop's, by the distance of edits.
       const tradeOffs = settings.selection === 'tradeoff' ? await measureTradeOff(lab.model, catalogue, lab.sites(sections), selection.prompts, { signal, onProgress: choosing }) : null;

@@ -2,16 +2,15 @@
 import { z } from 'zod';
 import { columnIds, type Examples } from '../dictionary/index.ts';
 import {
-  approximationRow, approximationRows, Catalogue, choose, controlRow, controlRows, editsOf, fitSupervisedCodes, givenSections, sampleEdited, scorePrompts, seedsOf, selectionDistances,
+  approximationRow, approximationRows, Catalogue, choose, controlRow, controlRows, editsOf, fitSupervised, givenSections, sampleEdited, scorePrompts, seedsOf, selectionDistances, trainVanilla,
   type EditedSection, type EditPlan, type Scoring,
 } from '../evaluation/index.ts';
 import {
   bestStarts, occlusion, occlusionSchema, occlusionToy, occlusionToyFull, occlusionToySchema, overSplitting, overSplittingSchema, overSplittingToy, overSplittingToySchema, trainedToy,
   trainedToySchema, twoFeatureDefaults, wideDefaults,
 } from '../phenomena/index.ts';
-import { applicable, collectActivations, formatSite, GreaterThanTask, promptsPerRun, type Prompts, type SiteAddress } from '../task/index.ts';
-import { meanColumns, type Tensor } from '../tensor/index.ts';
-import { trainSaes, variantDefaults, type SaeJob } from '../training/index.ts';
+import { applicable, batchFor, collectActivations, distinctSites, formatSite, GreaterThanTask, type Prompts, type SiteAddress } from '../task/index.ts';
+import { variantDefaults } from '../training/index.ts';
 import type { Lab, SectionsResult } from './lab.ts';
 import { releasedSettings, type Settings } from './settings.ts';
 import type { Stage } from './stage.ts';
@@ -129,16 +128,20 @@ export function greaterThanStage(settings: Settings): Stage<Lab> {
       const { sections } = givenSections(known.sections, known.origin, made.task);
       const seeds = seedsOf(settings.seed);
       const training = made.task.training(train, seeds.training);
-      const sites = [...new Map(sections.flatMap((section) => section.sites).map((site) => [formatSite(site), site])).values()];
+      const sites = distinctSites(sections.flatMap((section) => section.sites));
       const tensors = await collectActivations(model, training, sites, { signal });
       const catalogue = new Catalogue();
       try {
-        await fill(lab, catalogue, training, sites, new Map(sites.map((site, i) => [formatSite(site), tensors[i]!])), { lambdas, epochs }, settings, signal);
+        const activations = new Map(sites.map((site, i) => [formatSite(site), tensors[i]!]));
+        fitSupervised(catalogue, training, sites, activations, true);
+        const { learningRate = variantDefaults.vanilla.learningRate, ...rest } = settings.training;
+        const sae = { ...rest, ...releasedSettings(settings.released), learningRate, epochs, lambdas };
+        await trainVanilla(model, catalogue, sites, activations, { dictionaries: ['vanilla'], loaded: [], sae, seed: settings.seed, signal });
         const edits = editsOf(sections);
         const scored = sampleEdited(made.task, prompts, seeds.evaluation, seeds.counterfactual, edits);
         const selection = sampleEdited(made.task, Math.min(prompts, settings.selectionPrompts), seeds.selection, seeds.counterfactual, edits);
         const plan: EditPlan = { ks, ways: ['agnostic'] };
-        const scoring: Scoring = { model, catalogue, sections, edits, plan, batch: promptsPerRun(model, Math.max(...scored.prompts.tokens.map((tokens) => tokens.length))), signal };
+        const scoring: Scoring = { model, catalogue, sections, edits, plan, batch: batchFor(model, scored.prompts), signal };
         const choice = choose(await selectionDistances(scoring, selection, () => {}), catalogue, sections, plan);
         const measured = await scorePrompts(scoring, scored, choice, onProgress);
         return { result: { prompts: scored.prompts.count, approximation: approximationRows(measured, catalogue, sections), control: controlRows(measured, choice, catalogue, sections, plan) } };
@@ -148,23 +151,4 @@ export function greaterThanStage(settings: Settings): Stage<Lab> {
       }
     },
   };
-}
-
-/** Mean codes and vanilla SAEs of every site. */
-async function fill(
-  lab: Lab, catalogue: Catalogue, training: Prompts, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>, { lambdas, epochs }: { lambdas: readonly number[]; epochs: number }, settings: Settings, signal?: AbortSignal,
-): Promise<void> {
-  for (const [name, dictionary] of fitSupervisedCodes(training, sites, activations, { method: 'mean', parametrization: 'independent' })) {
-    const site = sites.find((own) => formatSite(own) === name)!;
-    const own = activations.get(name)!;
-    catalogue.setMean(site, own.gpu.keep(own.gpu.scope(() => meanColumns(own).reshape([1, -1]))));
-    catalogue.add(site, { name: 'supervised', variant: 'supervised', dictionary, source: 'fitted', lambda: null, scale: null, curve: [] });
-  }
-  const jobs = sites.flatMap((site) => lambdas.map((l1): SaeJob => ({ name: `vanilla ${formatSite(site)} λ=${l1}`, data: activations.get(formatSite(site))!, l1, seed: settings.seed })));
-  const { learningRate = variantDefaults.vanilla.learningRate, ...rest } = settings.training;
-  const { saes, finished } = await trainSaes(lab.model.gpu, jobs, { ...rest, ...releasedSettings(settings.released), learningRate, epochs, seed: settings.seed, signal });
-  saes.forEach((dictionary, i) => catalogue.add(sites[Math.floor(i / lambdas.length)]!, {
-    name: `vanilla λ=${jobs[i]!.l1}`, variant: 'vanilla', dictionary, source: 'trained', lambda: jobs[i]!.l1 ?? null, scale: null, curve: [],
-  }));
-  if (!finished) signal?.throwIfAborted();
 }

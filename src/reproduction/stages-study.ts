@@ -3,10 +3,10 @@ import { z } from 'zod';
 import { columnIds, Sae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
   attentionMechanism, attentionSchema, compareCoupling, compareGeometry, compareReconstructions, compositionSchema, couplingRow, dictionaryMetricsSchema, evaluateMetrics, explainedRow,
-  featurePage, featurePages, featurePatchRow, geometryRow, headComposition, interpretabilityRow, interpretabilityRowFrom, interpretedApproximation, interpretedApproximationRow, patchFeatures,
+  editName, featurePage, featurePages, featurePatchRow, geometryRow, headComposition, interpretabilityRow, interpretabilityRowFrom, interpretedApproximation, interpretedApproximationRow, mean, patchFeatures,
   probeRow, probingRow, probingTest, spearman, type Catalogue, type CausalStudy, type EditedSection, type FeatureStudy,
 } from '../evaluation/index.ts';
-import { collectActivations, formatSite, hookOf, type SiteAddress } from '../task/index.ts';
+import { collectActivations, distinctSites, formatSite, hookOf, type SiteAddress } from '../task/index.ts';
 import { sumSquaresRows, sub } from '../tensor/index.ts';
 import { parametrizationsFor, type Lab, type SaesResult, type SectionsResult } from './lab.ts';
 import type { Settings } from './settings.ts';
@@ -42,8 +42,7 @@ export function interpretabilityStage(): Stage<Lab> {
       const { sections, catalogue } = await needed(lab, read, signal);
       const found = await lab.interpretations(sections, catalogue, { signal, onProgress });
       const { count } = lab.interpreted();
-      const rows = lab.sites(sections).map(formatSite).flatMap((site) => [...found].filter(([key]) => key.startsWith(`${site} `)).map(([key, { counts, interpretations }]) => (
-        interpretabilityRowFrom({ site, dictionary: key.slice(site.length + 1) }, counts, interpretations, count))));
+      const rows = [...found].flatMap(([site, own]) => [...own].map(([dictionary, { counts, interpretations }]) => interpretabilityRowFrom({ site, dictionary }, counts, interpretations, count)));
       return { result: { rows, prompts: count } };
     },
   };
@@ -61,7 +60,7 @@ export function causalStage(settings: Settings): Stage<Lab> {
         crossSection: section.name, dictionary: variant,
         sites: section.sites.map((site) => {
           const { name, dictionary } = representatives(catalogue, site).find((entry) => entry.variant === variant)!;
-          return { site, dictionary, bestF1: found.get(`${formatSite(site)} ${name}`)!.bestF1, mean: catalogue.meanOf(site) };
+          return { site, dictionary, bestF1: found.get(formatSite(site))!.get(name)!.bestF1, mean: catalogue.meanOf(site) };
         }),
       })));
       const { scored } = lab.samples(sections);
@@ -69,7 +68,7 @@ export function causalStage(settings: Settings): Stage<Lab> {
       const approximation = await interpretedApproximation(lab.model, prompts, studies, { thresholds, signal, onProgress: (done, total) => onProgress(done, 2 * total) });
       const patches: z.infer<typeof featurePatchRow>[] = [];
       for (const [attribute, counterfactual] of scored.counterfactuals) {
-        const own = studies.filter(({ crossSection }) => sections.find(({ name }) => name === crossSection)!.edits.some((edit) => edit.join('+') === attribute));
+        const own = studies.filter(({ crossSection }) => sections.find(({ name }) => name === crossSection)!.edits.some((edit) => editName(edit) === attribute));
         // Where the answer stays, there is nothing to predict.
         if (!attribute.split('+').includes('IO') && lab.task.name === 'ioi') continue;
         patches.push(...await patchFeatures(lab.model, { attribute, prompts, counterfactual: counterfactual.slice(0, closePrompts) }, own, { thresholds, signal, onProgress: (done, total) => onProgress(total + done, 2 * total) }));
@@ -92,7 +91,7 @@ export function featuresStage(settings: Settings): Stage<Lab> {
       const activations = await lab.activations('interpreted', prompts, sites, signal);
       const shown = settings.sizes === 'reduced' ? sites.filter(({ kind }) => kind === 'z').slice(0, 2) : sites;
       const studies = shown.flatMap((site): FeatureStudy[] => representatives(catalogue, site).filter(({ dictionary }) => dictionary instanceof Sae).map(({ name, dictionary }) => ({
-        site, name, dictionary, examples: { activations: activations.get(formatSite(site))!, attributes: columnIds(prompts) }, interpretations: found.get(`${formatSite(site)} ${name}`)!.interpretations,
+        site, name, dictionary, examples: { activations: activations.get(formatSite(site))!, attributes: columnIds(prompts) }, interpretations: found.get(formatSite(site))!.get(name)!.interpretations,
       })));
       return { result: { pages: await featurePages(lab.model, prompts, studies, { pages: features, examples, signal, onProgress }) } };
     },
@@ -160,6 +159,8 @@ export function proxiesStage(settings: Settings): Stage<Lab> {
       const clean = await collectActivations(lab.model, selection.prompts, sites, { signal });
       const targets = new Map<string, Awaited<ReturnType<typeof collectActivations>>>();
       for (const [name, prompts] of selection.counterfactuals) targets.set(name, await collectActivations(lab.model, prompts, sites, { signal }));
+      const attributes = columnIds(selection.prompts);
+      const targetAttributes = new Map([...selection.counterfactuals].map(([name, prompts]) => [name, columnIds(prompts)]));
       const found = new Map<string, { site: string; attribute: string; variant: string; distance: number[]; l0: number[]; unexplained: number[] }>();
       try {
         for (const [done, entry] of entries.entries()) {
@@ -167,17 +168,16 @@ export function proxiesStage(settings: Settings): Stage<Lab> {
           if (i < 0) continue;
           signal?.throwIfAborted();
           const sae = await lab.sae(folder, entry);
-          const attributes = columnIds(selection.prompts);
           const counts = await gpu.scope(async () => sae.activeCounts({ activations: clean[i]! }).readU32());
-          const { l0, unexplained } = { l0: counts.reduce((sum, n) => sum + n, 0) / counts.length, unexplained: 1 - explainedOf(entry.figures) };
+          const [l0, unexplained] = [mean(counts), 1 - explainedOf(entry.figures)];
           for (const [name, edit] of edits) {
-            if (!sections.some(({ sites: own, edits: sets }) => own.some((site) => formatSite(site) === entry.site) && sets.some((set) => set.join('+') === name))) continue;
+            if (!sections.some(({ sites: own, edits: sets }) => own.some((site) => formatSite(site) === entry.site) && sets.some((set) => editName(set) === name))) continue;
             const target = targets.get(name)![i]!;
-            const squares = await gpu.scope(async () => sumSquaresRows(sub(target, sae.edit({ activations: clean[i]!, attributes }, { activations: target, attributes: columnIds(selection.counterfactuals.get(name)!) }, { attributes: edit, k: K }).activations)).read());
+            const squares = await gpu.scope(async () => sumSquaresRows(sub(target, sae.edit({ activations: clean[i]!, attributes }, { activations: target, attributes: targetAttributes.get(name)! }, { attributes: edit, k: K }).activations)).read());
             const key = `${entry.site} ${name} ${entry.variant}`;
             const row = found.get(key) ?? { site: entry.site, attribute: name, variant: entry.variant, distance: [], l0: [], unexplained: [] };
             found.set(key, row);
-            row.distance.push(squares.reduce((sum, square) => sum + Math.sqrt(square), 0) / squares.length);
+            row.distance.push(mean(Array.from(squares, Math.sqrt)));
             row.l0.push(l0);
             row.unexplained.push(unexplained);
           }
@@ -247,7 +247,7 @@ export function mechanismStage(settings: Settings): Stage<Lab> {
       const prompts = lab.samples(sections).scored.prompts.slice(0, lab.settings.closePrompts);
       const sites = heads.flatMap(({ layer, head }): SiteAddress[] => [{ kind: 'q', layer, head, position: 'end' }, ...keys.map((position): SiteAddress => ({ kind: 'k', layer, head, position }))]);
       const earlier = [...new Set(heads.map(({ layer }) => layer))].flatMap((layer) => Array.from({ length: layer }, (_, l) => l)).flatMap((layer) => Array.from({ length: lab.model.config.heads }, (_, head): SiteAddress => ({ kind: 'z', layer, head, position: 'end' })));
-      const all = [...new Map([...sites, ...earlier].map((site) => [formatSite(site), site])).values()];
+      const all = distinctSites([...sites, ...earlier]);
       const codes = await lab.codesAt(all, signal);
       const at = (site: SiteAddress): SupervisedCodes[] => { const own = codes.get(formatSite(site)); return own ? [own] : []; };
       try {

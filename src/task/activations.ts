@@ -28,6 +28,11 @@ export function promptsPerRun(model: Gpt2, longest: number): number {
   return Math.max(1, Math.min(MOST_PROMPTS, Math.floor(budget / bytes)));
 }
 
+/** The same for the longest of some prompts. */
+export function batchFor(model: Gpt2, { tokens }: Pick<Prompts, 'tokens'>): number {
+  return promptsPerRun(model, tokens.reduce((most, { length }) => Math.max(most, length), 0));
+}
+
 /** Indices of the prompts from the shortest to the longest, in their own order within a length, so that batches need little padding. */
 export function byLength(prompts: Prompts): number[] {
   return prompts.tokens.map((_, index) => index).sort((a, b) => prompts.tokens[a]!.length - prompts.tokens[b]!.length || a - b);
@@ -49,8 +54,7 @@ export async function collectActivations(model: Gpt2, prompts: Prompts, sites: r
   const outputs = sites.map(() => Tensor.empty(gpu, [prompts.count, model.config.headWidth]));
   if (sites.length === 0 || prompts.count === 0) return outputs;
   const order = byLength(prompts);
-  const longest = prompts.tokens[order.at(-1)!]!.length;
-  const batch = options.batch ?? promptsPerRun(model, longest);
+  const batch = options.batch ?? batchFor(model, prompts);
   try {
     for (let start = 0; start < order.length; start += batch) {
       options.signal?.throwIfAborted();

@@ -41,6 +41,11 @@ export function formatSite({ kind, layer, head, position }: SiteAddress): string
   return `${kind}@L${layer}H${head}@${position}`;
 }
 
+/** Every site once, in order of first appearance. */
+export function distinctSites(sites: readonly SiteAddress[]): SiteAddress[] {
+  return [...new Map(sites.map((site) => [formatSite(site), site])).values()];
+}
+
 /** The TransformerLens hook that holds the site: `blocks.L.attn.hook_z`, [batch, position, head, dHead]. */
 export function hookOf({ kind, layer }: Pick<SiteAddress, 'kind' | 'layer'>): string {
   return `blocks.${layer}.attn.hook_${kind}`;
