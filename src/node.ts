@@ -2,18 +2,23 @@
 import { readFile } from 'node:fs/promises';
 import { create, globals } from 'webgpu';
 import { AdapterError, FileError } from './errors.ts';
-import { installPathOpener } from './files/index.ts';
+import { installOpeners } from './files/index.ts';
 import { directorySource } from './files/node-directory.ts';
+import { directoryHubCache } from './files/node-hub-cache.ts';
 import { assertTuning, openGpu as openGpuAnywhere, type Gpu, type OpenOptions } from './gpu/index.ts';
 import { createInstance } from './node-adapter.mjs';
 
 export * from './index.ts';
 export { directorySource } from './files/node-directory.ts';
+export { directoryHubCache, hubCachePath } from './files/node-hub-cache.ts';
 export { directoryStore, type DirectoryStore } from './files/node-store.ts';
 export { assertWritable, writeDirectoryAtomic, writeFileAtomic, type FileData } from './files/node-write.ts';
 
-// From here on a path is as good as a URL wherever a model, dictionary or lexicon is named.
-installPathOpener(directorySource);
+// From here on a path is as good as a URL wherever a model, dictionary or lexicon is named, and a hub's files are kept and asked for
+// as the Python tools do it.
+installOpeners(directorySource, () => ({
+  cache: directoryHubCache(), endpoint: process.env.HF_ENDPOINT, token: process.env.HF_TOKEN, offline: /^(1|on|yes|true)$/i.test(process.env.HF_HUB_OFFLINE ?? ''),
+}));
 
 export interface NodeOptions extends Omit<OpenOptions, 'gpu'> {
   /** Options of Dawn, such as `backend=vulkan` or `enable-dawn-features=…`. */

@@ -6,15 +6,16 @@ import { FileError, UsageError } from '../errors.ts';
 import { evaluateMetrics, packTokens, saebenchResult, type SaeBenchResult } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import { writeFileAtomic } from '../files/node-write.ts';
-import { Gpt2, type WeightType } from '../model/index.ts';
-import { openDevice, tuningOption, weightsOption } from './device.ts';
+import type { Gpt2, WeightType } from '../model/index.ts';
+import { tuningOption, weightsOption } from './device.ts';
 import { stoppable } from './evaluation.ts';
+import { loadModel, modelOption, revisionOption } from './model.ts';
 import { printJson, progress, wholeNumber } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
 
 interface Options {
-  model: string; sae: string; text?: string; tokens?: string; hook?: string; head?: number; context: number; prompts?: number; batch?: number; bos: boolean;
+  model: string; revision?: string; sae: string; text?: string; tokens?: string; hook?: string; head?: number; context: number; prompts?: number; batch?: number; bos: boolean;
   out?: string; weights: WeightType; tuning?: string; json?: boolean;
 }
 
@@ -23,13 +24,14 @@ Text is cut into prompts of --context tokens, each behind the beginning-of-seque
 scored nor replaced.
 
 Examples:
-  diffract eval sae --model gpt2/ --sae sae/ --text book.txt --prompts 64
+  diffract eval sae --model gpt2 --sae sae/ --text book.txt --prompts 64
   diffract eval sae --model models/ioi-mini --sae saes/z_L0H3_end --tokens prompts.json --out result.json`;
 
 export function registerSae(command: Command): void {
   command.command('sae')
     .description('Metrics of one SAE on any text: reconstruction, sparsity, what splicing it in does to the predictions.')
-    .requiredOption('--model <dir>', 'model directory or URL in Hugging Face layout')
+    .addOption(modelOption())
+    .addOption(revisionOption())
     .requiredOption('--sae <dir>', 'a trained SAE in SAELens layout')
     .option('--text <file>', 'a text file')
     .option('--tokens <file>', 'instead of text: a JSON list of prompts, each a list of token ids')
@@ -53,14 +55,12 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   const source = openSource(options.sae);
   const { metadata, dIn, features } = await readSaeConfig(source);
   const content = text === undefined ? await readPrompts(listed!) : await readText(text);
-  const gpu = await openDevice(options.tuning);
-  const loading = progress('loading the model');
-  const model = await Gpt2.load(gpu, openSource(options.model), { weights: options.weights, onProgress: (done: number, total: number) => loading.update(done, total) }).finally(() => loading.stop());
+  const model = await loadModel(options);
   let sae: Sae | null = null;
   const bar = progress('measuring');
   try {
     const place = placeOf(options, metadata);
-    sae = await loadSae(gpu, source, { width: widthAt(model, place), hookName: place.hook, headIndex: place.head, modelHash: model.hash });
+    sae = await loadSae(model.gpu, source, { width: widthAt(model, place), hookName: place.hook, headIndex: place.head, modelHash: model.hash });
     const prompts = promptsOf(model, content, options, metadata).slice(0, options.prompts);
     const excludeTokens = model.tokenizer?.bos == null ? [] : [model.tokenizer.bos];
     const metrics = await evaluateMetrics(model, sae, {

@@ -7,12 +7,13 @@ import { renderTable } from '../report/index.ts';
 import { parseCrossSection, taskJsonSchema } from '../task/index.ts';
 import type { WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
+import { modelOption, revisionOption } from './model.ts';
 import { registerSae } from './eval-sae.ts';
 import { evaluationDefaults as defaults, runEvaluation, stoppable, type TaskChoice } from './evaluation.ts';
 import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
-  model: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
+  model: string; revision?: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
   dictionaries?: string[]; sae?: string[]; crossSection?: string[]; discover?: boolean; threshold: number; lexicon?: string;
   lambda: number[]; features: number; epochs?: number; k: number[]; methods: string[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
 }
@@ -39,20 +40,23 @@ export function register(program: Command): void {
   const command = program.command('eval').description('Judge dictionaries on a model: approximation, control, interpretability.');
   const ioi = command.command('ioi')
     .description('Indirect objects: "Then, Mary and John went to the park. John gave a book to" -> " Mary".')
-    .requiredOption('--model <dir>', 'model directory or URL in Hugging Face layout')
+    .addOption(modelOption())
+    .addOption(revisionOption())
     .requiredOption('--out <dir>', 'directory for results.json and report.html')
     .option('--lexicon <dir>', "word lists to make prompts from instead of the model's own");
   evaluationOptions(ioi).addHelpText('after', IOI_EXAMPLES).action((options: Options) => run(options, { name: 'ioi' }));
   const years = command.command('greater-than')
     .description('Years: "The war lasted from the year 1703 to the year 17" -> any later year. For models that read years as GPT-2 does.')
-    .requiredOption('--model <dir>', 'model directory or URL in Hugging Face layout')
+    .addOption(modelOption())
+    .addOption(revisionOption())
     .requiredOption('--out <dir>', 'directory for results.json and report.html');
   evaluationOptions(years).action((options: Options) => run(options, { name: 'greater-than' }));
   const own = command.command('task')
     .description('A task of your own, from a JSON file.')
     .option('--task <file>', 'the task, as JSON')
     .option('--task-schema', 'print the JSON Schema of task files, and end')
-    .option('--model <dir>', 'model directory or URL in Hugging Face layout')
+    .addOption(modelOption({ mandatory: false }))
+    .addOption(revisionOption())
     .option('--out <dir>', 'directory for results.json and report.html');
   evaluationOptions(own).addHelpText('after', OWN_EXAMPLES).action(runOwn);
   registerSae(command);
@@ -83,19 +87,19 @@ function evaluationOptions(command: Command): Command {
 
 async function runOwn({ task, taskSchema, model, out, ...options }: OwnTaskOptions): Promise<void> {
   if (taskSchema) return printJson(taskJsonSchema());
-  for (const [flag, value] of Object.entries({ '--task <file>': task, '--model <dir>': model, '--out <dir>': out })) {
+  for (const [flag, value] of Object.entries({ '--task <file>': task, '--model <where>': model, '--out <dir>': out })) {
     if (value === undefined) throw new UsageError(`required option '${flag}' not specified`);
   }
   return run({ ...options, model: model!, out: out! }, { file: task! });
 }
 
 async function run(options: Options, task: TaskChoice): Promise<void> {
-  const { model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, sae = [], discover, crossSection: crossSections } = options;
+  const { model, revision, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, sae = [], discover, crossSection: crossSections } = options;
   // Positions of other tasks are known when the task has been read.
   if ('name' in task && task.name === 'ioi') crossSections?.forEach((spec) => parseCrossSection(spec));
   await stoppable(async (signal) => {
     const { results, resultsPath, reportPath } = await runEvaluation({
-      model, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover, weights: options.weights, tuning: options.tuning, task,
+      model, revision, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover, weights: options.weights, tuning: options.tuning, task,
       dictionaries: options.dictionaries ?? (sae.length > 0 ? ['supervised'] : defaults.dictionaries),
       ks: options.k,
       methods: options.methods as FeatureEdit[],

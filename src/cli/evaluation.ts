@@ -5,18 +5,19 @@ import { UsageError } from '../errors.ts';
 import { evaluate, evaluationDefaults, ioiEvaluation, resultsText, type EvaluationOptions, type EvaluationTask, type LoadedDictionary, type Results } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
-import { Gpt2, type WeightType } from '../model/index.ts';
+import type { Gpt2, WeightType } from '../model/index.ts';
 import { renderReport } from '../report/index.ts';
 import { grammarFor, GreaterThanTask, IoiTask, isGpt2SmallShape, parseCrossSection, taskFromFile } from '../task/index.ts';
-import { openDevice } from './device.ts';
+import { loadModel, openModelSource, type ModelFlags } from './model.ts';
 import { loadDictionaries } from './sae-directories.ts';
 import { progress } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
 
 export interface EvaluationRequest extends Partial<Omit<EvaluationOptions, 'loaded' | 'origin' | 'versions' | 'saePaths' | 'crossSections'>> {
-  /** directory or URL of the model */
+  /** the model: a directory, URL or name on the hub, where it may have a revision */
   model: string;
+  revision?: string;
   /** directory for results.json and report.html */
   out: string;
   /** directory of word lists instead of the model's own */
@@ -46,9 +47,9 @@ export interface EvaluationFiles {
 
 /** Runs an evaluation and writes results.json and report.html, each whole or not at all. The output directory is proved writable first. */
 export async function runEvaluation(request: EvaluationRequest, signal?: AbortSignal): Promise<EvaluationFiles> {
-  const { model: where, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, ...options } = request;
+  const { model: where, revision, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, ...options } = request;
   await assertWritable(out);
-  const { model, task } = await openTask(where, lexicon, { tuning, weights, task: choice });
+  const { model, task } = await openTask({ model: where, revision, lexicon, tuning, weights, task: choice });
   let loaded: LoadedDictionary[] = [];
   try {
     const crossSections = specs?.map((spec) => parseCrossSection(spec, task.positions));
@@ -77,20 +78,18 @@ export async function runEvaluation(request: EvaluationRequest, signal?: AbortSi
 
 /** Loads a model and makes the task for it: indirect objects from its word lists (or the given ones, or the project's own for GPT-2's vocabulary) unless another is chosen. */
 export async function openTask(
-  where: string, lexicon?: string, { tuning, weights, task = { name: 'ioi' } }: { tuning?: string; weights?: WeightType; task?: TaskChoice } = {},
+  { lexicon, task = { name: 'ioi' }, coupledTargets = false, ...flags }: ModelFlags & { lexicon?: string; tuning?: string; weights?: WeightType; task?: TaskChoice; coupledTargets?: boolean },
 ): Promise<{ model: Gpt2; task: EvaluationTask }> {
-  const source = openSource(where);
+  const source = await openModelSource(flags);
   const file = 'file' in task ? await openSource(dirname(task.file)).json(basename(task.file)) : null;
-  const bar = progress('loading the model');
-  const gpu = await openDevice(tuning);
-  const model = await Gpt2.load(gpu, source, { weights, onProgress: (done: number, total: number) => bar.update(done, total) }).finally(() => bar.stop());
+  const model = await loadModel(flags, { source });
   try {
     const { tokenizer } = model;
-    if (!tokenizer) throw new UsageError(`${where} has no tokenizer.json, which prompts need`);
+    if (!tokenizer) throw new UsageError(`${flags.model} has no tokenizer.json, which prompts need`);
     if ('file' in task) return { model, task: taskFromFile(tokenizer, file, task.file) };
     if (task.name === 'greater-than') return { model, task: new GreaterThanTask(tokenizer) };
     const grammar = await grammarFor(source, lexicon === undefined ? undefined : openSource(lexicon));
-    return { model, task: ioiEvaluation(IoiTask.create(tokenizer, grammar)) };
+    return { model, task: ioiEvaluation(IoiTask.create(tokenizer, grammar), { coupledTargets }) };
   } catch (error) {
     model.dispose();
     throw error;

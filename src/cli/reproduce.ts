@@ -2,29 +2,29 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { UsageError } from '../errors.ts';
-import { openSource } from '../files/index.ts';
 import { directoryStore } from '../files/node-store.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
 import { measureCeilings } from '../gpu/index.ts';
-import { ioiEvaluation } from '../evaluation/index.ts';
-import { Gpt2, type WeightType } from '../model/index.ts';
+import type { WeightType } from '../model/index.ts';
 import { renderReproduction } from '../report/index.ts';
 import { chosenStages, planReproduction, PRESETS, RELEASED, reproduce, reproductionJsonSchema, reproductionText, settingsOf, SIZES, stagesOf, type Reproduction, type ReproductionPlan, type Settings, type StagePlan } from '../reproduction/index.ts';
-import { grammarFor, IoiTask, isGpt2SmallShape } from '../task/index.ts';
+import { isGpt2SmallShape } from '../task/index.ts';
 import { checkVariant } from '../training/index.ts';
-import { openDevice, tuningOption, weightsOption } from './device.ts';
-import { PhaseBars, stoppable, versions } from './evaluation.ts';
-import { list, printJson, progress, wholeNumber } from './terminal.ts';
+import { tuningOption, weightsOption } from './device.ts';
+import { openTask, PhaseBars, stoppable, versions } from './evaluation.ts';
+import { modelOption, revisionOption } from './model.ts';
+import { list, printJson, wholeNumber } from './terminal.ts';
 
 interface Options {
-  model?: string; out: string; preset: string; sizes?: string; stages?: string[]; asReleased: string[]; prompts?: number; trainPrompts?: number; selectionPrompts?: number; epochs?: number; variants?: string[];
+  model?: string; revision?: string; out: string; preset: string; sizes?: string; stages?: string[]; asReleased: string[]; prompts?: number; trainPrompts?: number; selectionPrompts?: number; epochs?: number; variants?: string[];
   seed?: number; lexicon?: string; weights: WeightType; tuning?: string; json?: boolean; schema?: boolean; plan?: boolean;
 }
 
 export function register(program: Command): void {
   program.command('reproduce')
     .description('Everything of arXiv 2405.08366 on one model: all dictionaries, tests and phenomena, and one report.')
-    .option('--model <where>', 'model directory or URL')
+    .addOption(modelOption({ mandatory: false }))
+    .addOption(revisionOption())
     .option('--out <dir>', 'directory for reproduction.json, report.html, dictionaries and finished stages', 'reproduction')
     .option('--preset <name>', `version of the paper to follow: ${PRESETS.join(', ')}`, PRESETS[0])
     .option('--sizes <name>', `${SIZES.join(' or ')} (default: paper for models of GPT-2 Small's shape, else reduced)`)
@@ -50,22 +50,21 @@ ${Object.entries(RELEASED).map(([name, what]) => `  ${name.padEnd(22)} ${what}`)
 
 Examples:
   diffract reproduce --model models/ioi-mini --out mini
-  diffract reproduce --model gpt2/ --preset arxiv --out arxiv --as-released lr-decay,resample-norm`)
+  diffract reproduce --model gpt2 --preset arxiv --out arxiv --as-released lr-decay,resample-norm`)
     .action(run);
 }
 
 async function run(options: Options): Promise<void> {
   if (options.schema) return printJson(reproductionJsonSchema());
-  if (options.model === undefined) throw new UsageError('reproduce needs --model, a directory or URL');
+  if (options.model === undefined) throw new UsageError('reproduce needs --model: a directory, a URL or a name on the hub such as gpt2');
   // Faults in the options are told before a model is loaded.
   chosenStages(stagesOf(settingsFrom(options, options.sizes ?? 'reduced')), options.stages);
   if (!options.plan) await assertWritable(options.out);
   await stoppable(async (signal) => {
-    const { model, lexicon } = await open(options);
+    const { model, task } = await openTask({ ...options, model: options.model!, coupledTargets: options.asReleased.includes('coupled-targets') });
     const settings = settingsFrom(options, options.sizes ?? (isGpt2SmallShape(model.config) ? 'paper' : 'reduced'));
     const bars = new PhaseBars();
     try {
-      const task = ioiEvaluation(IoiTask.create(model.tokenizer!, lexicon), { coupledTargets: settings.released.includes('coupled-targets') });
       if (options.plan) return printPlan(planReproduction(model, task, settings, await measureCeilings(model.gpu)), options.json ?? false);
       const reproduction = await reproduce(model, task, directoryStore(options.out), { settings, only: options.stages, versions: versions() }, {
         signal, onProgress: (phase, done, total, words) => bars.update(phase, done, total, words),
@@ -89,19 +88,6 @@ function settingsFrom({ preset, asReleased, prompts, trainPrompts, selectionProm
   }
   if (epochs === undefined) return settings;
   return { ...settings, training: { ...settings.training, epochs }, snapshotEpochs: [...settings.snapshotEpochs.filter((epoch) => epoch < epochs), epochs] };
-}
-
-async function open({ model: where, weights, tuning, lexicon }: Options): Promise<{ model: Gpt2; lexicon: Awaited<ReturnType<typeof grammarFor>> }> {
-  const source = openSource(where!);
-  const grammar = await grammarFor(source, lexicon === undefined ? undefined : openSource(lexicon));
-  const bar = progress('loading the model');
-  const gpu = await openDevice(tuning);
-  const model = await Gpt2.load(gpu, source, { weights, onProgress: (done: number, total: number) => bar.update(done, total) }).finally(() => bar.stop());
-  if (!model.tokenizer) {
-    model.dispose();
-    throw new UsageError(`${where} has no tokenizer.json, which prompts need`);
-  }
-  return { model, lexicon: grammar };
 }
 
 function printPlan(plan: ReproductionPlan, json: boolean): void {

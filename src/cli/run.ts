@@ -5,12 +5,14 @@ import type { Command } from 'commander';
 import { FileError, TokenError, UsageError } from '../errors.ts';
 import { safetensorsParts, type TensorToWrite } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
-import { Gpt2, NO_PROCESSING, type WeightProcessing, type WeightType } from '../model/index.ts';
-import { openDevice, tuningOption, weightsOption } from './device.ts';
-import { collect, list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
+import { type Gpt2, NO_PROCESSING, type WeightProcessing, type WeightType } from '../model/index.ts';
+import { tuningOption, weightsOption } from './device.ts';
+import { loadModel, modelOption, revisionOption } from './model.ts';
+import { collect, list, note, printJson, realNumber, wholeNumber } from './terminal.ts';
 
 interface RunFlags {
   model: string;
+  revision?: string;
   tokens?: string;
   prompts?: string;
   prompt?: string[];
@@ -31,7 +33,8 @@ export function register(program: Command): void {
   program
     .command('run')
     .description('Run a model on prompts: write activations by hook name, generate text, or print the likeliest next tokens.')
-    .requiredOption('--model <dir>', 'model directory or URL, in Hugging Face layout')
+    .addOption(modelOption())
+    .addOption(revisionOption())
     .option('--tokens <file>', 'JSON file with an array of arrays of token ids')
     .option('--prompts <file>', 'text file with a prompt a line')
     .option('--prompt <text>', 'a prompt; may be given several times', collect)
@@ -64,12 +67,10 @@ async function run(flags: RunFlags): Promise<void> {
   const processing = readProcessing(flags.processing);
   if (flags.out) await assertWritable(dirname(flags.out));
 
-  const gpu = await openDevice(flags.tuning);
-  const bar = progress('loading the model');
-  const model = await Gpt2.load(gpu, flags.model, { processing, weights: flags.weights, onProgress: (done, total, name) => bar.update(done, total, name) }).finally(() => bar.stop());
+  const model = await loadModel(flags, { processing });
   try {
     const tokens = ids ?? encode(model, texts!, flags.prependBos ?? false);
-    const report: Record<string, unknown> = { model: model.name, hash: model.hash, processing: model.processing, weights: model.weightType, prependBos: flags.prependBos ?? false, prompts: tokens.length };
+    const report: Record<string, unknown> = { model: model.name, hash: model.hash, origin: model.origin, processing: model.processing, weights: model.weightType, prependBos: flags.prependBos ?? false, prompts: tokens.length };
     if (flags.out) report.activations = await writeActivations(model, tokens, flags);
     if (flags.append !== undefined) report.generated = await generate(model, tokens, flags);
     if (!flags.out && flags.append === undefined) report.next = await likeliest(model, tokens, flags.top, flags.json ?? false);

@@ -5,16 +5,18 @@ import type { WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
 import { evaluationDefaults, openTask, stoppable } from './evaluation.ts';
 import { formatSite, SITE_KINDS, type SiteKind } from '../task/index.ts';
+import { modelOption, revisionOption } from './model.ts';
 import { list, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
-interface Options { model: string; prompts: number; seed: number; threshold: number; top: number; kinds?: SiteKind[]; positions?: string[]; lexicon?: string; task?: string; weights: WeightType; tuning?: string; json?: boolean }
+interface Options { model: string; revision?: string; prompts: number; seed: number; threshold: number; top: number; kinds?: SiteKind[]; positions?: string[]; lexicon?: string; task?: string; weights: WeightType; tuning?: string; json?: boolean }
 
 const { discovery: defaults, seed } = evaluationDefaults;
 
 export function register(program: Command): void {
   program.command('sites')
     .description("Rank every head's q, k, v and z at every position by the effect that a counterfactual patch there has on the logit difference.")
-    .requiredOption('--model <dir>', 'model directory or URL in Hugging Face layout')
+    .addOption(modelOption())
+    .addOption(revisionOption())
     .option('--prompts <n>', 'prompts to patch', wholeNumber(1), defaults.prompts)
     .option('--seed <s>', 'seed of the prompts', wholeNumber(0), seed)
     .option('--threshold <share>', 'effect that selects a site, as a share of the logit difference', realNumber(0), defaults.threshold)
@@ -28,7 +30,7 @@ export function register(program: Command): void {
     .option('--json', 'print the whole ranking and the cross-sections it gives as JSON')
     .addHelpText('after', '\nExamples:\n  diffract sites --model models/ioi-mini\n  diffract sites --model models/ioi-mini --prompts 64 --json')
     .action((options: Options) => stoppable(async (signal) => {
-      const { model, task } = await openTask(options.model, options.lexicon, { ...options, task: options.task === undefined ? undefined : { file: options.task } });
+      const { model, task } = await openTask({ ...options, task: options.task === undefined ? undefined : { file: options.task } });
       const bar = progress('patching sites');
       try {
         const settings = { ...defaults, kinds: options.kinds, positions: options.positions, prompts: options.prompts, threshold: options.threshold, seed: options.seed, extra: [] };

@@ -3,21 +3,22 @@ import { appendFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { FileError, UsageError } from '../errors.ts';
-import { openSource } from '../files/index.ts';
+import { openSource, type FileSource } from '../files/index.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import { saeFiles, type Sae } from '../dictionary/index.ts';
-import { Gpt2, type WeightType } from '../model/index.ts';
+import type { Gpt2, WeightType } from '../model/index.ts';
 import { checkSite, collectActivations, distinctSites, formatSite, grammarFor, hookOf, IoiTask, parseSite, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import {
   checkVariant, dictionaryFolder, logLine, readCheckpoint, RELEASED_TRAINING, releasedTraining, trainDefaults, trainSaes, trainVariants, variantDefaults, variantPolicies,
   type LogRecord, type SaeJob, type TrainResult, type TrainVariant,
 } from '../training/index.ts';
-import { openDevice, tuningOption, weightsOption } from './device.ts';
+import { tuningOption, weightsOption } from './device.ts';
+import { loadModel, modelOption, openModelSource, revisionOption } from './model.ts';
 import { list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
-  model: string; sites: string[]; variants: string[]; l1: string[]; k: string[]; snapshots: string[]; asReleased: string[]; out: string;
+  model: string; revision?: string; sites: string[]; variants: string[]; l1: string[]; k: string[]; snapshots: string[]; asReleased: string[]; out: string;
   features: number; epochs: number; batch: number; lr?: number; seed: number; prompts: number; lexicon?: string; resume?: string; checkpointEvery: number; weights: WeightType; tuning?: string; json?: boolean;
 }
 
@@ -27,7 +28,8 @@ const METRICS = 'metrics.jsonl';
 export function register(program: Command): void {
   program.command('train')
     .description('train sparse autoencoders, one per site, variant and sparsity, all at once; saved in SAELens\' layout')
-    .requiredOption('--model <where>', 'model directory or URL')
+    .addOption(modelOption())
+    .addOption(revisionOption())
     .requiredOption('--sites <list>', 'sites, e.g. z@L0H3@end,v@L0H3@s2', list)
     .requiredOption('--out <dir>', 'directory for dictionaries, metrics.jsonl and the checkpoint')
     .option('--variants <list>', `kinds of dictionaries, of ${trainVariants.join(', ')}`, list, ['vanilla'])
@@ -61,11 +63,11 @@ async function train(options: Options): Promise<void> {
   await assertWritable(options.out);
   const resume = options.resume === undefined ? undefined : await readCheckpointFile(options.resume);
 
-  const gpu = await openDevice(options.tuning);
-  const loading = progress('loading model');
-  const model = await Gpt2.load(gpu, openSource(options.model), { weights: options.weights, onProgress: (done: number, total: number) => loading.update(done, total) }).finally(() => loading.stop());
+  const source = await openModelSource(options);
+  const model = await loadModel(options, { source });
+  const { gpu } = model;
   for (const site of sites) checkSite(site, model.config);
-  const activations = await activationsOf(model, sites, options);
+  const activations = await activationsOf(model, source, sites, options);
   // What follows needs the activations only.
   model.dispose();
   const jobs = sites.flatMap((site, i) => kinds.map((kind) => jobOf(model, site, kind, activations[i]!, options)));
@@ -158,9 +160,9 @@ async function startMetrics(path: string, resume: Uint8Array | undefined): Promi
   await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
 }
 
-async function activationsOf(model: Gpt2, sites: readonly SiteAddress[], options: Options): Promise<Tensor[]> {
+async function activationsOf(model: Gpt2, source: FileSource, sites: readonly SiteAddress[], options: Options): Promise<Tensor[]> {
   if (!model.tokenizer) throw new UsageError(`${options.model} has no tokenizer.json, which making prompts needs`);
-  const grammar = await grammarFor(openSource(options.model), options.lexicon === undefined ? undefined : openSource(options.lexicon));
+  const grammar = await grammarFor(source, options.lexicon === undefined ? undefined : openSource(options.lexicon));
   const prompts = IoiTask.create(model.tokenizer, grammar).sample({ count: options.prompts, seed: options.seed });
   const bar = progress('collecting activations');
   try {

@@ -1,21 +1,19 @@
 /** `diffract verify`: does a model give the published numbers of GPT-2 Small? */
 import type { Command } from 'commander';
-import { openSource } from '../files/index.ts';
-import { GPT2_SMALL_VALUES, Gpt2, verifyModel } from '../model/index.ts';
-import { openDevice, tuningOption } from './device.ts';
+import { GPT2_SMALL_VALUES, verifyModel } from '../model/index.ts';
+import { tuningOption } from './device.ts';
+import { loadModel, modelOption, revisionOption } from './model.ts';
 import { printJson, progress } from './terminal.ts';
 
 export function register(program: Command): void {
   program.command('verify')
     .description('Check the published values of GPT-2 Small. Exits 0 if none fails, 1 if one does; what the model cannot give is listed with the reason.')
-    .requiredOption('--model <where>', "directory or URL of GPT-2 Small's weights and tokenizer")
+    .addOption(modelOption())
+    .addOption(revisionOption())
     .addOption(tuningOption())
     .option('--json', 'print the rows as JSON')
-    .action(async (options: { model: string; tuning?: string; json?: boolean }) => {
-      const source = openSource(options.model);
-      const gpu = await openDevice(options.tuning);
-      const loading = progress('loading the model');
-      const model = await Gpt2.load(gpu, source, { onProgress: (done: number, total: number) => loading.update(done, total) }).finally(() => loading.stop());
+    .action(async (options: { model: string; revision?: string; tuning?: string; json?: boolean }) => {
+      const model = await loadModel(options);
       const bar = progress('verifying');
       const rows = await verifyModel(model, GPT2_SMALL_VALUES, (done, total) => bar.update(done, total)).finally(() => bar.stop());
       model.dispose();

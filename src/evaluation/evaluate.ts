@@ -172,7 +172,7 @@ class Evaluation {
     return {
       schema: RESULTS_SCHEMA,
       model: {
-        name: model.name, hash: model.hash, layers: model.config.layers, heads: model.config.heads, width: model.config.width,
+        name: model.name, hash: model.hash, origin: model.origin, layers: model.config.layers, heads: model.config.heads, width: model.config.width,
         headWidth: model.config.headWidth, vocabulary: model.config.vocabulary, processing: { ...model.processing }, weights: model.weightType,
       },
       task: {

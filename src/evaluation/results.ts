@@ -16,9 +16,17 @@ export const RESULTS_SCHEMA = 'diffract.results/1';
 const count = z.int().nonnegative();
 const share = z.number().min(0).max(1);
 
+/** Where a model came from; files made before hubs could be named do not say. */
+export const modelOrigin = z.object({
+  repository: z.string(),
+  revision: z.string().describe('as it was asked for'),
+  commit: z.string().describe('the commit that the revision stood for'),
+}).nullable().describe('place on a hub; null for a directory or URL');
+
 const model = z.object({
   name: z.string().describe('directory name or repository of the model'),
   hash: z.string().describe('hash of the weights as they were read'),
+  origin: modelOrigin.optional(),
   layers: count,
   heads: count,
   width: count,

@@ -1,9 +1,13 @@
 /**
  * Bytes in and out, the same in Node and browsers: sources of files and the safetensors format.
- * What needs Node stands in `node-directory.ts` and `node-write.ts`, which only Node's entry points import.
+ * What needs Node stands in the files `node-*.ts`, which only Node's entry points import.
  */
-export { memorySource, installPathOpener, fileName, type FileSource } from './source.ts';
-export { urlSource, openSource, type UrlSourceOptions } from './url.ts';
+export { memorySource, fileName, type FileOrigin, type FileSource } from './source.ts';
+export { urlSource, type UrlSourceOptions } from './url.ts';
+export { hubSource, isHubName, parseHubAddress, type HubOptions } from './hub.ts';
+export { type HubCache, type Incomplete, type StoredFile } from './hub-cache.ts';
+export { opfsHubCache, type OpfsHubCacheOptions } from './opfs-hub-cache.ts';
+export { installOpeners, openHub, openSource } from './open.ts';
 export { bytesPerElement, widenToF32, type SafetensorsDType } from './dtypes.ts';
 export { openSafetensors, type TensorFile, type TensorInfo } from './safetensors.ts';
 export { encodeSafetensors, safetensorsParts, type TensorToWrite } from './safetensors-write.ts';

@@ -2,7 +2,7 @@
  * Where files come from. A FileSource is a directory of read-only files: on disk, behind a URL, or in memory.
  * Everything above this layer asks a source for bytes and never knows which of the three it has.
  */
-import { FileError, UsageError } from '../errors.ts';
+import { FileError } from '../errors.ts';
 
 export interface FileSource {
   /** What a person calls it: the path or URL as it was given. Error messages begin with it. */
@@ -16,6 +16,17 @@ export interface FileSource {
   range(path: string, start: number, end: number): Promise<Uint8Array>;
   /** The file parsed as JSON. `T` is a promise of the caller's, who checks what it needs. */
   json<T = unknown>(path: string): Promise<T>;
+  /** Where the files come from, for sources that can be told to give the same bytes again. */
+  origin?(): Promise<FileOrigin>;
+}
+
+/** A place of a hub at one moment: enough to get the same bytes again. */
+export interface FileOrigin {
+  repository: string;
+  /** as it was asked for */
+  revision: string;
+  /** the commit that it stood for, 40 hexadecimal digits */
+  commit: string;
 }
 
 /** The name of a file of a source in messages. */
@@ -81,20 +92,4 @@ export function memorySource(files: Record<string, Uint8Array>, name = 'memory')
     return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   }
   return source;
-}
-
-let openPath: ((path: string) => FileSource) | null = null;
-
-/** Teaches openSource to open paths of the machine it runs on; `src/node.ts` does so. */
-export function installPathOpener(opener: (path: string) => FileSource): void {
-  openPath = opener;
-}
-
-/** A source as it is, an http(s) URL through `openUrl`, anything else as a path of this machine. */
-export function openSourceWith(where: string | FileSource, openUrl: (url: string) => FileSource): FileSource {
-  if (typeof where !== 'string') return where;
-  if (/^https?:\/\//i.test(where)) return openUrl(where);
-  if (where.trim() === '') throw new UsageError('an empty path was given where a directory or URL is needed');
-  if (!openPath) throw new UsageError(`${where}: paths can be opened only in Node (import 'diffract/node'); give an http(s) URL or a FileSource`);
-  return openPath(where);
 }

@@ -3,7 +3,7 @@
  * and cut here, so that such a server is asked once per file and not once per tensor.
  */
 import { FileError } from '../errors.ts';
-import { checkRange, fileName, oneLine, openSourceWith, parseJson, type FileSource } from './source.ts';
+import { checkRange, fileName, oneLine, parseJson, type FileSource } from './source.ts';
 
 export interface UrlSourceOptions {
   /** Stands in for the platform's fetch: for tests, or to add headers. */
@@ -154,9 +154,4 @@ export function urlSource(base: string, options: UrlSourceOptions = {}): FileSou
 function lengthOf(contentRange: string | null): number | null {
   const match = /\/(\d+)$/.exec(contentRange ?? '');
   return match ? Number(match[1]) : null;
-}
-
-/** Opens what a user names: a FileSource as it is, an http(s) URL, or (in Node) a directory. */
-export function openSource(where: string | FileSource): FileSource {
-  return openSourceWith(where, (url) => urlSource(url));
 }

@@ -1,6 +1,6 @@
 /** A GPT-2 model on the GPU: loading, running with hooks, generating. */
 import { FileError, UsageError } from '../errors.ts';
-import { fileName, openSafetensors, openSource, type FileSource } from '../files/index.ts';
+import { fileName, openSafetensors, openSource, type FileOrigin, type FileSource } from '../files/index.ts';
 import type { Gpu } from '../gpu/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { readConfig, type Gpt2Config } from './config.ts';
@@ -33,6 +33,8 @@ export class Gpt2 {
   readonly processing: WeightProcessing;
   /** The last part of the path or URL that the model was loaded from. */
   readonly name: string;
+  /** Where on a hub its files came from; null for one from a directory or URL. */
+  readonly origin: FileOrigin | null;
   /** SHA-256 of the weights as they were read; see hash.ts. */
   readonly hash: string;
   readonly hooks: Hooks;
@@ -41,13 +43,14 @@ export class Gpt2 {
   readonly weightType: WeightType;
   private readonly tensors: readonly Tensor[];
 
-  private constructor(gpu: Gpu, parts: { config: Gpt2Config; tokenizer: Tokenizer | null; processing: WeightProcessing; type: WeightType; name: string; loaded: LoadedWeights }) {
+  private constructor(gpu: Gpu, parts: { config: Gpt2Config; tokenizer: Tokenizer | null; processing: WeightProcessing; type: WeightType; name: string; origin: FileOrigin | null; loaded: LoadedWeights }) {
     this.gpu = gpu;
     this.config = parts.config;
     this.tokenizer = parts.tokenizer;
     this.processing = parts.processing;
     this.weightType = parts.type;
     this.name = parts.name;
+    this.origin = parts.origin;
     this.hash = parts.loaded.hash;
     this.weights = parts.loaded.weights;
     this.tensors = parts.loaded.tensors;
@@ -80,7 +83,7 @@ export class Gpt2 {
       throw compiled.reason;
     }
     const name = source.name.replace(/[/\\]+$/, '').split(/[/\\]/).at(-1) || source.name;
-    return new Gpt2(gpu, { config, tokenizer, processing, type, name, loaded });
+    return new Gpt2(gpu, { config, tokenizer, processing, type, name, origin: (await source.origin?.()) ?? null, loaded });
   }
 
   /** Names of all hooks, in the order of the forward pass. */

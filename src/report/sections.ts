@@ -116,6 +116,11 @@ export function list(entries: [string, string][]): string {
   return `<dl>${entries.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd>`).join('')}</dl>`;
 }
 
+/** Where a model came from, to stand behind its name; nothing for a directory or URL. */
+export function originText(origin: Results['model']['origin']): string {
+  return origin ? ` (${origin.repository} on the hub, revision ${origin.revision}, commit ${origin.commit})` : '';
+}
+
 /** A setting as text: lists with commas, records as `name value` pairs. */
 export function setting(value: unknown): string {
   if (value === null) return 'none';
@@ -135,7 +140,7 @@ export function environmentList(results: Results): string {
       ['Task', `${task.name}: ${task.attributes.map(({ name, values }) => `${name} (${values} values)`).join(', ')}; positions ${task.positions.join(', ')}`],
       ['Example', task.exampleText],
       ['Word lists', setting(task.lexicon)],
-      ['Model', `${model.name}, hash ${model.hash}, ${model.layers} layers, ${model.heads} heads of width ${model.headWidth}, vocabulary ${integer(model.vocabulary)}`],
+      ['Model', `${model.name}${originText(model.origin)}, hash ${model.hash}, ${model.layers} layers, ${model.heads} heads of width ${model.headWidth}, vocabulary ${integer(model.vocabulary)}`],
       ['Weight processing', setting(model.processing)],
       ['Weights stored as', model.weights ?? 'f32'],
       ['Answers', `${percent(task.accuracy, 1)} right; logit difference ${score(task.logitDiff.mean)} ± ${score(task.logitDiff.deviation)}, positive on ${percent(task.logitDiff.positive, 1)}`],

@@ -61,7 +61,7 @@ export async function reproduce(model: Gpt2, task: EvaluationTask, store: SweepS
     return {
       schema: REPRODUCTION_SCHEMA, preset: settings.preset, sizes: settings.sizes,
       released: settings.released.map((name) => ({ name, description: RELEASED[name]! })),
-      model: { name: model.name, hash: model.hash, layers, heads, width, headWidth, vocabulary, processing: { ...model.processing }, weights: model.weightType },
+      model: { name: model.name, hash: model.hash, origin: model.origin, layers, heads, width, headWidth, vocabulary, processing: { ...model.processing }, weights: model.weightType },
       task: { name: task.name, attributes: [...task.attributes], record: task.record() },
       settings: { ...settings },
       stages: records.map(({ name, title, address, leftOut }) => ({ name, title, address, leftOut })),

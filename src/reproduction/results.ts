@@ -1,6 +1,6 @@
 /** reproduction.json: what a reproduction found, typed once; JSON Schema and types are derived. */
 import { z } from 'zod';
-import { rounded } from '../evaluation/index.ts';
+import { modelOrigin, rounded } from '../evaluation/index.ts';
 import { causalSchema, featuresSchema, mechanismSchema, geometrySchema, interpretabilitySchema, metricsStageSchema, parametrizationsSchema, probingSchema, proxiesSchema } from './stages-study.ts';
 import { occlusionSchema, occlusionToySchema, overSplittingSchema } from '../phenomena/index.ts';
 import { recoveredSchema, saesSchema, sectionsSchema, testsSchema } from './stages-core.ts';
@@ -32,7 +32,7 @@ export const reproductionSchema = z.object({
   preset: z.enum(['workshop', 'arxiv', 'iclr']),
   sizes: z.enum(['paper', 'reduced']),
   released: z.array(z.object({ name: z.string(), description: z.string() })).describe('released behaviours that were asked for'),
-  model: z.object({ name: z.string(), hash: z.string(), layers: z.int(), heads: z.int(), width: z.int(), headWidth: z.int(), vocabulary: z.int(), processing: z.record(z.string(), z.unknown()), weights: z.string() }),
+  model: z.object({ name: z.string(), hash: z.string(), origin: modelOrigin.optional(), layers: z.int(), heads: z.int(), width: z.int(), headWidth: z.int(), vocabulary: z.int(), processing: z.record(z.string(), z.unknown()), weights: z.string() }),
   task: z.object({ name: z.string(), attributes: z.array(z.string()), record: z.record(z.string(), z.unknown()) }),
   settings: z.record(z.string(), z.unknown()),
   stages: z.array(z.object({ name: z.string(), title: z.string(), address: z.string(), leftOut: z.string().nullable().describe('why it has no result') })),

@@ -3,7 +3,7 @@ import { reproductionText, type Reproduction } from '../../reproduction/index.ts
 import { legend, pageHead } from '../page.ts';
 import { pageScript } from '../page-script.ts';
 import { looksOf, namedPanel } from '../panels.ts';
-import { list, setting, table } from '../sections.ts';
+import { list, originText, setting, table } from '../sections.ts';
 import { renderSvg } from '../svg.ts';
 import { bytes, escapeHtml, integer, percent, score, scriptJson, seconds } from '../text.ts';
 import { groupBy, reproductionCharts } from './charts.ts';
@@ -41,7 +41,7 @@ ${results.metrics ? `<section id="metrics"><h2>Metrics of SAEs on the task’s t
 ${results.features ? featureSection(results.features) : ''}
 ${await timeSection(reproduction)}
 <section id="setup"><h2>Settings and environment</h2>
-${list([['Adapter', `${environment.adapter.description || environment.adapter.device}${environment.adapter.software ? ' (software)' : ''}`], ['Versions', setting(environment.versions)], ['Model', `${model.name} ${model.hash.slice(0, 16)}, ${model.layers} layers of ${model.heads} heads, width ${model.width}`],
+${list([['Adapter', `${environment.adapter.description || environment.adapter.device}${environment.adapter.software ? ' (software)' : ''}`], ['Versions', setting(environment.versions)], ['Model', `${model.name}${originText(model.origin)}, hash ${model.hash.slice(0, 16)}, ${model.layers} layers of ${model.heads} heads, width ${model.width}`],
     ['Released behaviours', reproduction.released.map(({ name, description }) => `${name}: ${description}`).join('; ') || 'none'], ...Object.entries(reproduction.settings).map(([name, value]): [string, string] => [name, setting(value)])])}
 <p><button id="save" type="button" hidden>Save results.json</button></p></section>
 </main>
