@@ -19,6 +19,8 @@ export const shared = {
   splitting: true,
   sourcemap: true,
   packages: 'external',
+  // The hub's client has a build for browsers that its exports do not lead to. It needs nothing of Node and serves there as well; only what is used of it comes in.
+  alias: { '@huggingface/hub': join(root, 'node_modules', '@huggingface', 'hub', 'dist', 'browser', 'index.mjs') },
   loader: { '.wgsl': 'text' },
   logLevel: 'warning',
 };

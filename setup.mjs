@@ -104,7 +104,7 @@ async function main() {
     stop(error.message);
   }
   const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major < 20 || (major === 20 && minor < 11)) stop(`Node ${process.versions.node} is too old: 20.11 or newer is needed`);
+  if (major < 20 || (major === 20 && minor < 19)) stop(`Node ${process.versions.node} is too old: 20.19 or newer is needed`);
   if (packagesAreStale(root)) {
     say('installing npm packages…');
     try {

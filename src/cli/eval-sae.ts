@@ -55,7 +55,7 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   const source = openSource(options.sae);
   const { metadata, dIn, features } = await readSaeConfig(source);
   const content = text === undefined ? await readPrompts(listed!) : await readText(text);
-  const model = await loadModel(options);
+  const model = await loadModel(options, { signal });
   let sae: Sae | null = null;
   const bar = progress('measuring');
   try {

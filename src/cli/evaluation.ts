@@ -49,7 +49,7 @@ export interface EvaluationFiles {
 export async function runEvaluation(request: EvaluationRequest, signal?: AbortSignal): Promise<EvaluationFiles> {
   const { model: where, revision, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, ...options } = request;
   await assertWritable(out);
-  const { model, task } = await openTask({ model: where, revision, lexicon, tuning, weights, task: choice });
+  const { model, task } = await openTask({ model: where, revision, lexicon, tuning, weights, task: choice }, signal);
   let loaded: LoadedDictionary[] = [];
   try {
     const crossSections = specs?.map((spec) => parseCrossSection(spec, task.positions));
@@ -78,9 +78,9 @@ export async function runEvaluation(request: EvaluationRequest, signal?: AbortSi
 
 /** Loads a model and makes the task for it: indirect objects from its word lists (or the given ones, or the project's own for GPT-2's vocabulary) unless another is chosen. */
 export async function openTask(
-  { lexicon, task = { name: 'ioi' }, coupledTargets = false, ...flags }: ModelFlags & { lexicon?: string; tuning?: string; weights?: WeightType; task?: TaskChoice; coupledTargets?: boolean },
+  { lexicon, task = { name: 'ioi' }, coupledTargets = false, ...flags }: ModelFlags & { lexicon?: string; tuning?: string; weights?: WeightType; task?: TaskChoice; coupledTargets?: boolean }, signal?: AbortSignal,
 ): Promise<{ model: Gpt2; task: EvaluationTask }> {
-  const source = await openModelSource(flags);
+  const source = await openModelSource(flags, signal);
   const file = 'file' in task ? await openSource(dirname(task.file)).json(basename(task.file)) : null;
   const model = await loadModel(flags, { source });
   try {

@@ -27,7 +27,7 @@ export function revisionOption(): Option {
  * The files of the model: a directory of that name if there is one, else a URL or a hub's. Only a hub has revisions.
  * UsageError for a revision of anything else, FileError where there is neither a directory nor a model on the hub.
  */
-export async function openModelSource({ model: where, revision }: ModelFlags): Promise<FileSource> {
+export async function openModelSource({ model: where, revision }: ModelFlags, signal?: AbortSignal): Promise<FileSource> {
   const explicit = where.startsWith('hub:');
   const isHub = explicit || (isHubName(where) && !statSync(where, { throwIfNoEntry: false }));
   if (!isHub) {
@@ -36,7 +36,7 @@ export async function openModelSource({ model: where, revision }: ModelFlags): P
   }
   const address = parseHubAddress(explicit ? where : `hub:${where}`);
   if (revision !== undefined && address.revision !== undefined) throw new UsageError(`--revision ${revision}: ${where} names a revision already`);
-  const source = openHub(address.repository, { revision: revision ?? address.revision, folder: address.folder, onProgress: downloadProgress() });
+  const source = openHub(address.repository, { revision: revision ?? address.revision, folder: address.folder, signal, onProgress: downloadProgress() });
   try {
     await source.origin!();
   } catch (error) {
@@ -48,9 +48,9 @@ export async function openModelSource({ model: where, revision }: ModelFlags): P
 
 /** Loads the model with a bar; `source` is what openModelSource gave, if the caller has it already. */
 export async function loadModel(
-  flags: ModelFlags & { weights?: WeightType; tuning?: string }, { source, processing }: { source?: FileSource; processing?: Partial<WeightProcessing> } = {},
+  flags: ModelFlags & { weights?: WeightType; tuning?: string }, { source, processing, signal }: { source?: FileSource; processing?: Partial<WeightProcessing>; signal?: AbortSignal } = {},
 ): Promise<Gpt2> {
-  const from = source ?? await openModelSource(flags);
+  const from = source ?? await openModelSource(flags, signal);
   const gpu = await openDevice(flags.tuning);
   const bar = progress('loading the model');
   return Gpt2.load(gpu, from, { processing, weights: flags.weights, onProgress: (done, total, name) => bar.update(done, total, name) }).finally(() => bar.stop());

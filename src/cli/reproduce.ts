@@ -61,7 +61,7 @@ async function run(options: Options): Promise<void> {
   chosenStages(stagesOf(settingsFrom(options, options.sizes ?? 'reduced')), options.stages);
   if (!options.plan) await assertWritable(options.out);
   await stoppable(async (signal) => {
-    const { model, task } = await openTask({ ...options, model: options.model!, coupledTargets: options.asReleased.includes('coupled-targets') });
+    const { model, task } = await openTask({ ...options, model: options.model!, coupledTargets: options.asReleased.includes('coupled-targets') }, signal);
     const settings = settingsFrom(options, options.sizes ?? (isGpt2SmallShape(model.config) ? 'paper' : 'reduced'));
     const bars = new PhaseBars();
     try {

@@ -30,7 +30,7 @@ export function register(program: Command): void {
     .option('--json', 'print the whole ranking and the cross-sections it gives as JSON')
     .addHelpText('after', '\nExamples:\n  diffract sites --model models/ioi-mini\n  diffract sites --model models/ioi-mini --prompts 64 --json')
     .action((options: Options) => stoppable(async (signal) => {
-      const { model, task } = await openTask({ ...options, task: options.task === undefined ? undefined : { file: options.task } });
+      const { model, task } = await openTask({ ...options, task: options.task === undefined ? undefined : { file: options.task } }, signal);
       const bar = progress('patching sites');
       try {
         const settings = { ...defaults, kinds: options.kinds, positions: options.positions, prompts: options.prompts, threshold: options.threshold, seed: options.seed, extra: [] };

@@ -40,7 +40,8 @@ export interface HubClient {
   download(commit: string, path: string, size: number, taking: Taking): Promise<boolean>;
 }
 
-type Hub = typeof import('@huggingface/hub');
+/** At first contact it is likelier that the name was meant for something else, or that there is no network. */
+const FIRST_ATTEMPTS = 3;
 
 const TEMPORARY = new Set([408, 425, 429, 500, 502, 503, 504]);
 
@@ -48,13 +49,15 @@ export function hubClient(repository: string, options: HubClientOptions): HubCli
   const { endpoint, token, signal, patience: { attempts = 5, wait = 500, silence = 30_000 } = {} } = options;
   const send = options.fetch ?? ((input: RequestInfo | URL, init?: RequestInit) => fetch(input, init));
   const shared = { ...(endpoint ? { hubUrl: endpoint.replace(/\/+$/, '') } : {}), ...(token ? { accessToken: token as `hf_${string}` } : {}) };
-  const load = (): Promise<Hub> => import('@huggingface/hub');
+  const load = () => import('./hub-functions.ts');
 
   /** One attempt's fetch, which ends with the attempt. */
   const within = ({ signal: end }: AbortController): typeof fetch => (input, init) => send(input, { ...init, signal: end });
 
   /** Makes attempts until one succeeds, or `attempts` of them in a row came no further. */
-  async function patiently<T>(what: () => string, attempt: (controller: AbortController, alive: () => void) => Promise<T>, progress: () => number = () => 0): Promise<T> {
+  async function patiently<T>(
+    what: () => string, attempt: (controller: AbortController, alive: () => void) => Promise<T>, { progress = () => 0, most = attempts }: { progress?: () => number; most?: number } = {},
+  ): Promise<T> {
     for (let failures = 0; ; ) {
       const before = progress();
       const controller = new AbortController();
@@ -77,7 +80,7 @@ export function hubClient(repository: string, options: HubClientOptions): HubCli
         if (status !== null && !TEMPORARY.has(status)) throw new FileError(refusal(repository, status, cause), { cause });
         if (progress() > before) failures = 0;
         failures += 1;
-        if (failures >= attempts) throw new Unreachable(`the hub cannot be reached for ${what()}: ${status === null ? reason(cause) : `HTTP ${status}`}`, { cause });
+        if (failures >= most) throw new Unreachable(`the hub cannot be reached for ${what()}: ${status === null ? reason(cause) : `HTTP ${status}`}`, { cause });
         await pause(wait * 2 ** (failures - 1), signal);
       } finally {
         clearTimeout(timer);
@@ -90,7 +93,7 @@ export function hubClient(repository: string, options: HubClientOptions): HubCli
   return {
     async commit(revision) {
       const { modelInfo } = await load();
-      const found = await patiently(() => `revision ${revision} of ${repository}`, (controller) => modelInfo({ ...shared, name: repository, revision, additionalFields: ['sha'], fetch: within(controller) }));
+      const found = await patiently(() => `revision ${revision} of ${repository}`, (controller) => modelInfo({ ...shared, name: repository, revision, additionalFields: ['sha'], fetch: within(controller) }), { most: Math.min(attempts, FIRST_ATTEMPTS) });
       if (!/^[0-9a-f]{40}$/.test(found.sha)) throw new FileError(`${repository}: the hub names ${oneLine(String(found.sha))} as the commit of ${revision}, which is none`);
       return found.sha;
     },
@@ -138,7 +141,7 @@ export function hubClient(repository: string, options: HubClientOptions): HubCli
         }
         if (!whole && at < size) throw new Error(`it ended at byte ${at} of ${size}`);
         return !whole;
-      }, () => at);
+      }, { progress: () => at });
     },
   };
 }

@@ -3,29 +3,17 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import chromium from '@sparticuz/chromium';
-import puppeteer, { type Browser } from 'puppeteer-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { charts, renderReport } from '../../src/report/index.ts';
+import { launchBrowser } from '../support/browser.ts';
 import { fixture } from './fixture.ts';
 
 const test = suite('report in a browser');
 
-async function launch(userDataDir: string): Promise<Browser | null> {
-  try {
-    const flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking', '--host-resolver-rules=MAP * ~NOTFOUND'];
-    return await puppeteer.launch({ executablePath: await chromium.executablePath(), headless: false, userDataDir, args: flags, timeout: 30_000 });
-  } catch (error) {
-    if (process.env.CI) throw error;
-    console.log(`  skipped: no browser (${(error as Error).message.split('\n')[0]})`);
-    return null;
-  }
-}
-
 test('shows every chart on a phone and on a desktop, in both colour schemes, without errors or requests', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'diffract-page-'));
-  const browser = await launch(join(folder, 'profile'));
+  const browser = await launchBrowser(join(folder, 'profile'));
   try {
     if (!browser) return;
     await writeFile(join(folder, 'report.html'), await renderReport(fixture()));

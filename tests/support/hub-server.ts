@@ -21,6 +21,8 @@ export interface HubServer {
   readonly requests: string[];
   readonly commits: Record<string, string>;
   readonly troubles: Trouble[];
+  /** Large files come in pieces with waits between them, in milliseconds. */
+  slow: { piece: number; wait: number } | null;
   /** Faults of the commit and listing, before they are answered rightly. */
   readonly apiStatus: number[];
   /** Ends all connections and refuses new ones until `up` is called, at the same address. */
@@ -39,6 +41,7 @@ export async function hubServer(repository: string, files: Readonly<Record<strin
   const requests: string[] = [];
   const troubles: Trouble[] = [];
   const apiStatus: number[] = [];
+  let hub: HubServer;
   const commits: Record<string, string> = { main: COMMIT, old: OLD_COMMIT };
 
   function answer(request: IncomingMessage, response: ServerResponse): void {
@@ -73,7 +76,7 @@ export async function hubServer(repository: string, files: Readonly<Record<strin
   function sendPart(request: IncomingMessage, response: ServerResponse, data: Uint8Array): void {
     const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '');
     const isProbe = request.headers.range === 'bytes=0-0';
-    const trouble = isProbe ? undefined : troubles.shift();
+    const trouble: Trouble | undefined = isProbe ? undefined : troubles.shift() ?? (hub.slow && data.length > 100 * LARGE ? { kind: 'slow', ...hub.slow } : undefined);
     const head = { etag: `"${createHash('sha256').update(data).digest('hex')}"`, 'accept-ranges': 'bytes' };
     if (trouble?.kind === 'status') return void response.writeHead(trouble.status).end('trouble');
     const part = range && trouble?.kind !== 'whole';
@@ -95,7 +98,8 @@ export async function hubServer(repository: string, files: Readonly<Record<strin
   });
   await up(0);
   const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}`, requests, commits, troubles, apiStatus, down, up: () => up(port), close: async () => (server.listening ? down() : undefined) };
+  hub = { url: `http://127.0.0.1:${port}`, requests, commits, troubles, slow: null, apiStatus, down, up: () => up(port), close: async () => (server.listening ? down() : undefined) };
+  return hub;
 }
 
 /** What git names a file's content by. */
