@@ -37,33 +37,41 @@ export function weightBytes({ layers, width, vocabulary }: ModelShape): number {
 
 export interface RunSize {
   prompts: number;
-  /** positions computed of each prompt */
+  /** positions computed of each prompt, on average */
   positions: number;
-  /** first layer computed; fractions of a layer do not count */
+  /** first layer computed; 0 unless given */
   fromLayer?: number;
-  /** first layer that is not computed any more */
-  toLayer?: number;
-  /** rows of logits of each prompt */
+  /** A resumed run that is patched at queries, keys, values or outputs of heads: those of its first layer are there already. */
+  resumed?: boolean;
+  /** layer whose attention is the deepest thing computed; unless given, all layers and logits are */
+  attentionOf?: number;
+  /** rows of logits of each prompt; with one the last layer computes no more than that position behind its attention */
   logits?: number;
   /** prompts in one forward pass */
   batch: number;
 }
 
-/** Kernels of one layer, and of embedding and logits. */
-const DISPATCHES = { layer: 9, ends: 8 };
+/** Kernels of one layer, and of embedding, logits and what is taken from them. */
+const DISPATCHES = { layer: 9, ends: 12 };
+/** Operations of one layer and position, as multiples of width²: queries, keys and values, and what comes behind attention. */
+const UNITS = { attention: 6, behind: 18 };
 
 /** Forward passes of all prompts: 24 · width² operations a layer and position, attention, and 2 · width · vocabulary a row of logits. */
 export function runCost(model: ModelShape, size: RunSize): Cost {
   const { layers, width, vocabulary } = model;
-  const { prompts, positions, fromLayer = 0, toLayer = layers, logits = 1, batch } = size;
+  const { prompts, positions, fromLayer = 0, resumed = false, attentionOf, batch } = size;
+  const logits = attentionOf === undefined ? size.logits ?? 1 : 0;
+  const whole = (attentionOf ?? layers) - fromLayer;
+  const units = Math.max(0, positions * ((UNITS.attention + UNITS.behind) * whole + (attentionOf === undefined ? 0 : UNITS.attention) - (resumed ? UNITS.attention : 0))
+    - (logits === 1 ? UNITS.behind * (positions - 1) : 0));
   const passes = Math.ceil(prompts / batch);
-  const depth = toLayer - fromLayer;
+  const depth = whole + (attentionOf === undefined ? 0 : UNITS.attention / (UNITS.attention + UNITS.behind));
   const rows = prompts * positions;
   const inOne = Math.min(batch, prompts) * positions;
   return {
-    operations: rows * depth * (24 * width ** 2 + 4 * positions * width) + 2 * prompts * logits * width * vocabulary,
+    operations: prompts * (units * width ** 2 + depth * 4 * positions ** 2 * width) + 2 * prompts * logits * width * vocabulary,
     bytes: passes * 4 * (12 * depth * width ** 2 + (logits > 0 ? vocabulary * width : 0)) + 4 * rows * depth * 40 * width + 4 * prompts * logits * vocabulary * 2,
-    dispatches: passes * (depth * DISPATCHES.layer + DISPATCHES.ends),
+    dispatches: passes * (Math.ceil(depth) * DISPATCHES.layer + DISPATCHES.ends),
     peak: 4 * (inOne * width * (4 * layers + 16) + 2 * Math.min(batch, prompts) * logits * vocabulary),
   };
 }

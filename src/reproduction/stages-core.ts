@@ -35,7 +35,7 @@ export type TestsResult = z.infer<typeof testsSchema>;
 export const recoveredSchema = z.object({ rows: z.array(recoveredRowSchema) });
 
 /** Prompts that sites are patched on where cross-sections have to be found. */
-const DISCOVERY = { prompts: 32, threshold: 0.2, strong: 0.6, sections: 5 };
+export const DISCOVERY = { prompts: 32, threshold: 0.2, strong: 0.6, sections: 5 };
 
 export function sectionsStage(settings: Settings): Stage<Lab> {
   return {
