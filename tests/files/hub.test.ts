@@ -5,10 +5,11 @@ import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FileError, UsageError } from '../../src/errors.ts';
+import { UsageError } from '../../src/errors.ts';
 import { hubSource, isHubName, parseHubAddress, type FileSource, type HubOptions } from '../../src/files/index.ts';
 import { directoryHubCache, hubCachePath } from '../../src/files/node-hub-cache.ts';
 import { COMMIT, gitDigest, hubServer, OLD_COMMIT, type HubServer } from '../support/hub-server.ts';
+import { refusal } from '../support/refusal.ts';
 
 const REPOSITORY = 'someone/model';
 const large = Uint8Array.from({ length: 300_001 }, (_, i) => (i * 31 + (i >> 8)) & 255);
@@ -31,17 +32,6 @@ test.after.each(async ({ server, root }) => {
   rmSync(root, { recursive: true, force: true });
 });
 
-async function message(work: () => Promise<unknown>): Promise<string> {
-  try {
-    await work();
-  } catch (error) {
-    assert.instance(error, FileError);
-    assert.not.match((error as Error).message, /\n/);
-    return (error as Error).message;
-  }
-  return assert.unreachable('nothing was refused') as never;
-}
-
 const bytesAsked = (server: HubServer): string[] => server.requests.filter((line) => /model\.safetensors/.test(line) && !/bytes=0-0$/.test(line));
 
 test('a source of the hub gives the files, and keeps them as the Python tools do', async ({ server, open, at }) => {
@@ -58,7 +48,7 @@ test('a source of the hub gives the files, and keeps them as the Python tools do
   assert.equal(await source.bytes('folder/two words.bin'), files['folder/two words.bin']);
   assert.equal(await source.origin!(), { repository: REPOSITORY, revision: 'main', commit: COMMIT });
   assert.is(bytesAsked(server).length, 1, 'a file is asked for once');
-  assert.match(await message(() => source.range('config.json', 0, 100)), /someone\/model\/config\.json: truncated: bytes 0 to 100 are needed, the file ends at byte 8/);
+  assert.match(await refusal(() => source.range('config.json', 0, 100)), /someone\/model\/config\.json: truncated: bytes 0 to 100 are needed, the file ends at byte 8/);
 
   assert.is(readFileSync(at('refs/main'), 'utf8'), COMMIT);
   const name = at(`snapshots/${COMMIT}/model.safetensors`);
@@ -74,7 +64,7 @@ test('afterwards nobody is asked, and a moved branch changes nothing until it is
   const source = open();
   assert.equal(await source.bytes('model.safetensors'), large);
   assert.equal([await source.has('model.safetensors'), await source.has('nothing.bin')], [true, false]);
-  assert.match(await message(() => source.bytes('config.json')), /^the hub cannot be reached for config\.json \(0 of 8 bytes are kept\): .*(ECONNREFUSED|refused)/);
+  assert.match(await refusal(() => source.bytes('config.json')), /^the hub cannot be reached for config\.json \(0 of 8 bytes are kept\): .*(ECONNREFUSED|refused)/);
   await server.up();
   server.commits['main'] = OLD_COMMIT;
   assert.is((await open().origin!()).commit, COMMIT);
@@ -83,12 +73,12 @@ test('afterwards nobody is asked, and a moved branch changes nothing until it is
 });
 
 test('offline: what is in the cache, and a word on what is not', async ({ server, open }) => {
-  assert.match(await message(() => open({ offline: true }).has('config.json')), /^someone\/model: revision main is not in the cache .*, and asking the hub is switched off$/);
+  assert.match(await refusal(() => open({ offline: true }).has('config.json')), /^someone\/model: revision main is not in the cache .*, and asking the hub is switched off$/);
   await open().bytes('config.json');
   const before = server.requests.length;
   const source = open({ offline: true });
   assert.equal(await source.bytes('config.json'), config);
-  assert.match(await message(() => source.bytes('model.safetensors')), /^someone\/model\/model\.safetensors: not in the cache .*switched off$/);
+  assert.match(await refusal(() => source.bytes('model.safetensors')), /^someone\/model\/model\.safetensors: not in the cache .*switched off$/);
   assert.is(server.requests.length, before);
 });
 
@@ -126,7 +116,7 @@ test('a busy server is asked again, a silent one left and asked again', async ({
 
 test('patience ends, what came is kept, and a later run goes on from it', async ({ server, open, at }) => {
   server.troubles.push({ kind: 'cut', after: 100_000 }, ...Array.from({ length: 3 }, () => ({ kind: 'status', status: 503 }) as const));
-  assert.match(await message(() => open().bytes('model.safetensors')), /^the hub cannot be reached for model\.safetensors \(100000 of 300001 bytes are kept\): .*503/);
+  assert.match(await refusal(() => open().bytes('model.safetensors')), /^the hub cannot be reached for model\.safetensors \(100000 of 300001 bytes are kept\): .*503/);
   const incomplete = at(`blobs/${sha256(large)}.incomplete`);
   assert.is(statSync(incomplete).size, 100_000);
   assert.not.ok(existsSync(`${at(`blobs/${sha256(large)}`)}.lock`));
@@ -150,7 +140,7 @@ test('a wrong checksum is seen, whoever spoilt the bytes', async ({ server, open
   assert.equal(bytesAsked(server).map((line) => / bytes=\d+/.exec(line)?.[0] ?? 'all'), [' bytes=14', 'all']);
   // Spoilt each time: nothing is kept, nothing is given. Small files have git's digest.
   for (let i = 0; i < 3; i++) server.troubles.push({ kind: 'spoil' });
-  assert.match(await message(() => open().bytes('config.json')), new RegExp(`^someone/model/config\\.json: its checksum is not ${gitDigest(config)}; what came was thrown away$`));
+  assert.match(await refusal(() => open().bytes('config.json')), new RegExp(`^someone/model/config\\.json: its checksum is not ${gitDigest(config)}; what came was thrown away$`));
   assert.equal(readdirSync(at('blobs')), [sha256(large)]);
 });
 
@@ -190,10 +180,10 @@ test('stopping keeps what came', async ({ server, open, at }) => {
 
 test('what the hub refuses', async ({ server, open, root }) => {
   const other = (name: string, options: Partial<HubOptions> = {}) => hubSource(name, { cache: directoryHubCache(root), endpoint: server.url, patience: QUICK, ...options });
-  assert.match(await message(() => other('someone/else').has('config.json')), /^someone\/else: the hub has no such public model \(HTTP 401\); a private or gated one needs HF_TOKEN$/);
-  assert.match(await message(() => open({ revision: 'never' }).has('config.json')), /^someone\/model: the hub has no such model, revision or file \(HTTP 404\)$/);
-  assert.match(await message(() => open().bytes('nothing.bin')), /^someone\/model\/nothing\.bin: no such file at revision main$/);
-  assert.match(await message(() => open().bytes('../../x')), /leads out of the repository/);
+  assert.match(await refusal(() => other('someone/else').has('config.json')), /^someone\/else: the hub has no such public model \(HTTP 401\); a private or gated one needs HF_TOKEN$/);
+  assert.match(await refusal(() => open({ revision: 'never' }).has('config.json')), /^someone\/model: the hub has no such model, revision or file \(HTTP 404\)$/);
+  assert.match(await refusal(() => open().bytes('nothing.bin')), /^someone\/model\/nothing\.bin: no such file at revision main$/);
+  assert.match(await refusal(() => open().bytes('../../x')), /leads out of the repository/);
   for (const name of ['', 'a/b/c', '../x', 'a b', 'a/..']) assert.throws(() => other(name), (error: unknown) => error instanceof UsageError);
   assert.throws(() => open({ revision: '../main' }), (error: unknown) => error instanceof UsageError);
 });
@@ -202,7 +192,7 @@ test('a private repository needs a token', async ({ root }) => {
   const server = await hubServer(REPOSITORY, files, { token: 'hf_secret' });
   try {
     const open = (token?: string) => hubSource(REPOSITORY, { cache: directoryHubCache(root), endpoint: server.url, patience: QUICK, token });
-    assert.match(await message(() => open().has('config.json')), /HTTP 401/);
+    assert.match(await refusal(() => open().has('config.json')), /HTTP 401/);
     assert.equal(await open('hf_secret').bytes('config.json'), config);
   } finally {
     await server.close();
@@ -212,7 +202,7 @@ test('a private repository needs a token', async ({ root }) => {
 test('a cache that cannot be written is named', async ({ server, root }) => {
   writeFileSync(join(root, 'file'), '');
   const source = hubSource(REPOSITORY, { cache: directoryHubCache(join(root, 'file')), endpoint: server.url, patience: QUICK });
-  assert.match(await message(() => source.bytes('config.json')), /cannot write .*file.*: (a part of the path is a file, not a directory|already exists as a file)/);
+  assert.match(await refusal(() => source.bytes('config.json')), /cannot write .*file.*: (a part of the path is a file, not a directory|already exists as a file)/);
 });
 
 test('a folder of a repository is a source too', async ({ open }) => {

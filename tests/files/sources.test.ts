@@ -10,6 +10,7 @@ import { FileError } from '../../src/errors.ts';
 import { encodeSafetensors, memorySource, openSafetensors, openSource, urlSource, type FileSource } from '../../src/files/index.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../../src/files/node-write.ts';
+import { refusal } from '../support/refusal.ts';
 
 const content = Uint8Array.from({ length: 1000 }, (_, i) => (i * 7) & 255);
 const files: Record<string, Uint8Array> = {
@@ -66,17 +67,6 @@ async function served(manner: Manner): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/base`;
 }
 
-async function message(work: () => unknown): Promise<string> {
-  try {
-    await work();
-  } catch (error) {
-    assert.instance(error, FileError);
-    assert.not.match((error as Error).message, /\n/);
-    return (error as Error).message;
-  }
-  return assert.unreachable('nothing was refused') as never;
-}
-
 /** What holds for every source. */
 async function keepsItsPromises(source: FileSource): Promise<void> {
   assert.is(await source.has('a.bin'), true);
@@ -94,12 +84,12 @@ async function keepsItsPromises(source: FileSource): Promise<void> {
   assert.equal(await source.range('a.bin', 5, 5), new Uint8Array(0));
   assert.equal(await source.bytes('sub/two words.bin'), content.slice(0, 10));
   assert.equal(await source.json('x.json'), { n: 3 });
-  assert.match(await message(() => source.range('a.bin', 990, 1010)), /a\.bin: truncated: bytes 990 to 1010 are needed, the file ends at byte 1000/);
-  assert.match(await message(() => source.range('a.bin', 2000, 2010)), /a\.bin: truncated/);
-  assert.match(await message(() => source.range('a.bin', 10, 5)), /a\.bin: byte range 10 to 5/);
-  assert.match(await message(() => source.bytes('none.bin')), /none\.bin: .*no such file/);
-  assert.match(await message(() => source.size('none.bin')), /none\.bin: .*no such file/);
-  assert.match(await message(() => source.json('broken.json')), /broken\.json: not valid JSON/);
+  assert.match(await refusal(() => source.range('a.bin', 990, 1010)), /a\.bin: truncated: bytes 990 to 1010 are needed, the file ends at byte 1000/);
+  assert.match(await refusal(() => source.range('a.bin', 2000, 2010)), /a\.bin: truncated/);
+  assert.match(await refusal(() => source.range('a.bin', 10, 5)), /a\.bin: byte range 10 to 5/);
+  assert.match(await refusal(() => source.bytes('none.bin')), /none\.bin: .*no such file/);
+  assert.match(await refusal(() => source.size('none.bin')), /none\.bin: .*no such file/);
+  assert.match(await refusal(() => source.json('broken.json')), /broken\.json: not valid JSON/);
 }
 
 test('memory', () => keepsItsPromises(memorySource(files)));
@@ -136,24 +126,24 @@ test('the base keeps its query, and statuses and dead hosts are told', async () 
   assert.equal(asked, ['https://example.test/models/m/config.json?key=1']);
   assert.is(source.name, 'https://example.test/models/m', 'no secrets of the query in messages');
   const base = await served('ranges');
-  assert.match(await message(() => urlSource(base).bytes('refused.bin')), /refused\.bin: HTTP 503/);
-  assert.match(await message(() => urlSource(base).has('refused.bin')), /HTTP 503/);
+  assert.match(await refusal(() => urlSource(base).bytes('refused.bin')), /refused\.bin: HTTP 503/);
+  assert.match(await refusal(() => urlSource(base).has('refused.bin')), /HTTP 503/);
   const dead = urlSource('http://127.0.0.1:1/');
-  assert.match(await message(() => dead.bytes('a.bin')), /^http:\/\/127\.0\.0\.1:1\/a\.bin: cannot be fetched: /);
+  assert.match(await refusal(() => dead.bytes('a.bin')), /^http:\/\/127\.0\.0\.1:1\/a\.bin: cannot be fetched: /);
 });
 
 test('a server that sends other bytes than asked for is found out', async () => {
   const source = urlSource('https://example.test/', {
     fetch: async () => new Response(content.slice(0, 4), { status: 206, headers: { 'content-range': 'bytes 0-3/1000' } }),
   });
-  assert.match(await message(() => source.range('a.bin', 8, 12)), /sent bytes from 0 where 8 was asked for/);
+  assert.match(await refusal(() => source.range('a.bin', 8, 12)), /sent bytes from 0 where 8 was asked for/);
 });
 
 test('a directory that is none, and a path that leads out', async () => {
-  assert.match(await message(() => directorySource(join(root, 'none'))), /none: no such directory$/);
-  assert.match(await message(() => directorySource(join(root, 'a.bin'))), /a\.bin: a directory is needed, this is a file$/);
-  assert.match(await message(() => directorySource(join(root, 'sub')).bytes('../a.bin')), /leads out of the directory$/);
-  assert.match(await message(() => directorySource(root).bytes('sub')), /not a file$/);
+  assert.match(await refusal(() => directorySource(join(root, 'none'))), /none: no such directory$/);
+  assert.match(await refusal(() => directorySource(join(root, 'a.bin'))), /a\.bin: a directory is needed, this is a file$/);
+  assert.match(await refusal(() => directorySource(join(root, 'sub')).bytes('../a.bin')), /leads out of the directory$/);
+  assert.match(await refusal(() => directorySource(root).bytes('sub')), /not a file$/);
 });
 
 test('what a user names is opened as what it is', async () => {
@@ -177,7 +167,7 @@ test('a file is replaced whole, and no temporary file stays', async () => {
   assert.equal(readdirSync(directory), ['r.json']);
   mkdirSync(join(directory, 'taken'));
   writeFileSync(join(directory, 'taken', 'inner'), '');
-  assert.match(await message(() => writeFileAtomic(join(directory, 'taken'), 'x')), /cannot write .*taken: /);
+  assert.match(await refusal(() => writeFileAtomic(join(directory, 'taken'), 'x')), /cannot write .*taken: /);
   assert.equal(readdirSync(directory).sort(), ['r.json', 'taken']);
 });
 
@@ -193,9 +183,9 @@ test('a directory is replaced whole', async () => {
 test('an output directory is made, or the reason told before work starts', async () => {
   await assertWritable(join(root, 'new', 'deep'));
   assert.equal(readdirSync(join(root, 'new', 'deep')), []);
-  assert.match(await message(() => assertWritable(join(root, 'a.bin', 'out'))), /cannot write to the directory .*a\.bin.out: a part of the path is a file/);
-  assert.match(await message(() => assertWritable(join(root, 'a.bin'))), /cannot write to the directory .*a\.bin: a part of the path is a file/);
-  assert.match(await message(() => assertWritable('/proc/none')), /cannot write to the directory \/proc\/none: no such file or directory/);
+  assert.match(await refusal(() => assertWritable(join(root, 'a.bin', 'out'))), /cannot write to the directory .*a\.bin.out: a part of the path is a file/);
+  assert.match(await refusal(() => assertWritable(join(root, 'a.bin'))), /cannot write to the directory .*a\.bin: a part of the path is a file/);
+  assert.match(await refusal(() => assertWritable('/proc/none')), /cannot write to the directory \/proc\/none: no such file or directory/);
 });
 
 test.run();

@@ -8,6 +8,7 @@ import { FileError, LexiconError } from '../../src/errors.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
 import { gpt2Grammar, grammarFor, grammarFromJson, IoiTask, loadGrammar } from '../../src/task/index.ts';
 import { gpt2Words, jsonSource, MINI, miniTokenizer } from './tokenizers.ts';
+import { refusal as refusalOf } from '../support/refusal.ts';
 
 const test = suite('task/grammar');
 
@@ -22,16 +23,8 @@ const released = {
 };
 const small = { names: ['Mary', 'John', 'Tom', 'Jack'], templates: ['[A] and [B] met. Then [C] said sorry to'] };
 
-async function refusal(work: () => unknown, type: typeof LexiconError | typeof FileError = LexiconError): Promise<string> {
-  try {
-    await work();
-  } catch (error) {
-    assert.instance(error, type);
-    assert.not.match((error as Error).message, /\n/);
-    return (error as Error).message;
-  }
-  return assert.unreachable('nothing was refused') as never;
-}
+/** Word lists are what is wrong, unless a test says otherwise. */
+const refusal = (work: () => unknown, type: typeof LexiconError | typeof FileError = LexiconError): Promise<string> => refusalOf(work, type);
 
 test('the released form is read from a directory, with its third prefix', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'diffract-lists-'));
