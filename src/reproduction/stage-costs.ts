@@ -27,6 +27,8 @@ export interface Sizes {
   positions: readonly string[];
   width: number;
   features: number;
+  /** Mean tokens of a prompt. */
+  length: number;
   /** Clean runs of so many prompts as far as the sites' activations, and to the logits. */
   collect(prompts: number, sites?: readonly SiteAddress[]): Cost;
   forward(prompts: number, logits?: number): Cost;
@@ -58,7 +60,7 @@ export function sizesOf(model: Gpt2, task: EvaluationTask, settings: Settings, s
     supervised: settings.codes.length * parametrizationsFor(task, settings).length,
     // The training prompts and those that show the values which they lack.
     interpreted: settings.trainPrompts + Math.max(0, values - settings.trainPrompts / 4),
-    width: model.config.headWidth, features: settings.training.features ?? 256,
+    width: model.config.headWidth, features: settings.training.features ?? 256, length: mean,
     collect: (prompts, own = sites) => runCost(shape, { prompts, positions: mean, attentionOf: last(own), batch }),
     forward: (prompts, logits = 1) => runCost(shape, { prompts, positions: mean, logits, batch }),
     patched: (prompts, own, logits = 1) => runCost(shape, {
@@ -76,13 +78,14 @@ function spanOf(prompts: Prompts, position: string): number {
 }
 
 export function stageCosts(sizes: Sizes, known: boolean): Record<string, Cost> {
-  const { shape, settings, sections, sites, edits, saes, supervised, interpreted, values, width, features, collect, forward, patched } = sizes;
+  const { shape, settings, sections, sites, edits, saes, supervised, interpreted, values, width, features, length, collect, forward, patched } = sizes;
   const { selectionPrompts, trainPrompts, closePrompts } = settings;
   const variants = settings.variants.length;
   const reduced = settings.sizes === 'reduced';
   const outputs = sites.filter(({ kind }) => kind === 'z').slice(0, reduced ? 2 : undefined);
   const everySae = (cost: Cost) => times(sites.length * saes, cost);
   const close = Math.min(closePrompts, settings.prompts);
+  const metered = Math.min(settings.metricPrompts, selectionPrompts);
   const answers = sections.map((section) => ({ section, edits: section.edits.filter((edit) => edit.includes('IO')).length }));
   // Thresholds that divide the features alike share their runs; half of them do not.
   const divisions = variants * Math.ceil(settings.thresholds.length / 2) + 1;
@@ -105,7 +108,7 @@ export function stageCosts(sizes: Sizes, known: boolean): Record<string, Cost> {
     proxies: total([times(1 + edits, collect(selectionPrompts)), times(settings.snapshotEpochs.length, everySae(greedyCost({ rows: selectionPrompts, width, features }, 2)))]),
     probing: total([times(edits, collect(settings.prompts)), times((reduced ? 4 : sites.length) * 120, codesCost({ rows: trainPrompts, width, features: values }))]),
     mechanism: heads === 0 ? NOTHING : total([collect(trainPrompts), times(2, collect(close))]),
-    metrics: total(outputs.map((site) => times(variants, total([forward(settings.metricPrompts, sizes.shape.layers), times(2, patched(settings.metricPrompts, [site], sizes.shape.layers))])))),
+    metrics: total(outputs.map((site) => times(variants, total([forward(metered, length), times(2, patched(metered, [site], length))])))),
     occlusion: total([collect(occlusion.examples + interpreted), trainingCost({ rows: occlusion.examples, width, features: wide }, occlusion.features.length * occlusion.lambdas.length + occlusion.alphas.length, 1, 128, occlusion.epochs)]),
     'over-splitting': total([collect(3 * trainPrompts), trainingCost({ rows: trainPrompts, width, features }, overSplitting.seeds + 1, 2, 128, overSplitting.epochs)]),
     'over-splitting-toy': { operations: toys.seeds * toys.idealSamples * (2000 * 12 + 2 * 100 * 1000 + 100 * 60 * 100), bytes: toys.seeds * toys.idealSamples * 100 * 8, dispatches: 4000, peak: 2 ** 26 },

@@ -271,6 +271,26 @@ test('losses without gradients, by the batch or by the running threshold', () =>
   }
 }));
 
+test('λ goes with the length of the inputs: inputs, biases and λ times c are the same problem, its loss times c²', () => gpu.scope(async () => {
+  const [n, d, F, c] = [14, 8, 20, 3.5];
+  const x = random(n * d, 3);
+  const kind: Kind64 = { variant: 'vanilla', sparsity: 0.8 };
+  const p = dictionary64(F, d, 1);
+  const scaled = { ...p, encoderBias: p.encoderBias.map((v) => c * v), decoderBias: p.decoderBias.map((v) => c * v) };
+  const loss = async (own: Dictionary64, factor: number): Promise<number> => {
+    const { weights, x: input, pool, mean } = upload([own], [kind], x.map((v) => factor * v));
+    const step = new SaeStep(gpu, { dictionaries: 1, features: F, width: d, maxRows: n }, optionsOf(kind));
+    const losses = step.losses(input, pool, weights, mean, n, false, {});
+    const found = await losses.read();
+    losses.dispose();
+    step.dispose();
+    return Array.from({ length: n }, (_, i) => found[i * 4]! + factor * kind.sparsity * found[i * 4 + 1]!).reduce((a, b) => a + b) / n;
+  };
+  const [small, large] = [await loss(p, 1), await loss(scaled, c)];
+  close('loss', [large], [c ** 2 * small]);
+  close('reference', [small], [loss64(p, rows64(x, d), kind, p)]);
+}));
+
 test('running thresholds begin with the first batch and follow the others', () => gpu.scope(async () => {
   const step = new SaeStep(gpu, { dictionaries: 3, features: 4, width: 4, maxRows: 2 }, { variant: 'batchtopk' });
   const running = Tensor.from(gpu, [-1, -1, 0.5], [3]);
