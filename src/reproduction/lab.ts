@@ -16,6 +16,11 @@ export interface SectionsResult { sections: EditedSection[] }
 /** The result of the stage `saes`. */
 export interface SaesResult { folder: string; entries: SweepEntry[] }
 
+/** The settings behind the lab's samples and dictionaries: among the inputs of every stage that asks the lab for any. */
+export function labInputs({ seed, sizes, prompts, selectionPrompts, trainPrompts, parametrizations, codes, released }: Settings): Partial<Settings> {
+  return { seed, sizes, prompts, selectionPrompts, trainPrompts, parametrizations, codes, released };
+}
+
 export class Lab {
   readonly model: Gpt2;
   readonly task: EvaluationTask;

@@ -20,13 +20,15 @@ export interface ReproductionOptions {
   versions: Record<string, string>;
 }
 
+/** What makes every stage, in the order in which they run. */
+export const STAGE_MAKERS: readonly ((settings: Settings) => Stage<Lab>)[] = [
+  sectionsStage, saesStage, testsStage, recoveredStage, interpretabilityStage, causalStage, featuresStage, geometryStage, parametrizationsStage, proxiesStage, probingStage, mechanismStage, metricsStage,
+  occlusionStage, overSplittingStage, overSplittingToyStage, occlusionToyStage, greaterThanStage,
+];
+
 /** Every stage in the order in which they run. */
 export function stagesOf(settings: Settings): Stage<Lab>[] {
-  return [
-    sectionsStage(settings), saesStage(settings), testsStage(settings), recoveredStage(settings), interpretabilityStage(), causalStage(settings), featuresStage(settings), geometryStage(), parametrizationsStage(settings),
-    proxiesStage(settings), probingStage(settings), mechanismStage(settings), metricsStage(settings), occlusionStage(settings), overSplittingStage(settings),
-    overSplittingToyStage(settings), occlusionToyStage(settings), greaterThanStage(settings),
-  ];
+  return STAGE_MAKERS.map((make) => make(settings));
 }
 
 /** The stages named and those that they need. Throws UsageError, with the names there are, for one that is none. */

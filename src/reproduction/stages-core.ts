@@ -6,7 +6,7 @@ import {
 } from '../evaluation/index.ts';
 import { formatSite, hookOf, batchFor } from '../task/index.ts';
 import { trainSweep, variantDefaults } from '../training/index.ts';
-import type { Lab, SaesResult, SectionsResult } from './lab.ts';
+import { labInputs, type Lab, type SaesResult, type SectionsResult } from './lab.ts';
 import { addressOf, storeWithin, type Stage } from './stage.ts';
 import { releasedSettings, type Settings } from './settings.ts';
 
@@ -83,9 +83,9 @@ export function saesStage(settings: Settings): Stage<Lab> {
 }
 
 export function testsStage(settings: Settings): Stage<Lab> {
-  const { ks, prompts, selectionPrompts, parametrizations, codes, released } = settings;
+  const { ks, released } = settings;
   return {
-    name: 'tests', title: 'Approximation and control', version: 2, needs: ['sections', 'saes'], inputs: { ks, prompts, selectionPrompts, parametrizations, codes, released, selection: settings.selection }, schema: testsSchema,
+    name: 'tests', title: 'Approximation and control', version: 2, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), ks, selection: settings.selection }, schema: testsSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections } = read<SectionsResult>('sections')!;
       const catalogue = await lab.catalogue(sections, read<SaesResult>('saes')!, signal);
@@ -117,9 +117,9 @@ export function testsStage(settings: Settings): Stage<Lab> {
 }
 
 export function recoveredStage(settings: Settings): Stage<Lab> {
-  const { prompts, released } = settings;
+  const { released } = settings;
   return {
-    name: 'recovered', title: 'Logit difference recovered at single sites', version: 1, needs: ['sections', 'saes', 'tests'], inputs: { prompts, released }, schema: recoveredSchema,
+    name: 'recovered', title: 'Logit difference recovered at single sites', version: 1, needs: ['sections', 'saes', 'tests'], inputs: labInputs(settings), schema: recoveredSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections } = read<SectionsResult>('sections')!;
       const catalogue = await lab.catalogue(sections, read<SaesResult>('saes')!, signal);

@@ -11,7 +11,7 @@ import {
 } from '../phenomena/index.ts';
 import { applicable, batchFor, collectActivations, distinctSites, formatSite, GreaterThanTask, type Prompts, type SiteAddress } from '../task/index.ts';
 import { variantDefaults } from '../training/index.ts';
-import type { Lab, SectionsResult } from './lab.ts';
+import { labInputs, type Lab, type SectionsResult } from './lab.ts';
 import { releasedSettings, type Settings } from './settings.ts';
 import type { Stage } from './stage.ts';
 import { attendingHeads } from './stages-study.ts';
@@ -41,7 +41,7 @@ async function examplesOf(lab: Lab, prompts: Prompts, site: SiteAddress, signal?
 export function occlusionStage(settings: Settings): Stage<Lab> {
   const { examples, features, lambdas, epochs, alphas } = settings.occlusion;
   return {
-    name: 'occlusion', title: 'Occlusion on the model', version: 2, needs: ['sections'], inputs: { occlusion: settings.occlusion, seed: settings.seed }, schema: occlusionSchema,
+    name: 'occlusion', title: 'Occlusion on the model', version: 2, needs: ['sections'], inputs: { ...labInputs(settings), occlusion: settings.occlusion }, schema: occlusionSchema,
     async run(lab, read, { signal, onProgress }) {
       const site = studiedSite(read<SectionsResult>('sections')!.sections);
       const attributes = lab.task.attributes;
@@ -64,7 +64,7 @@ export function overSplittingStage(settings: Settings): Stage<Lab> {
   const { seeds, epochs, lambda } = settings.overSplitting;
   const features = settings.training.features ?? 256;
   return {
-    name: 'over-splitting', title: 'Over-splitting on the model', version: 2, needs: ['sections'], inputs: { ...settings.overSplitting, features, examples: settings.trainPrompts, seed: settings.seed }, schema: overSplittingSchema,
+    name: 'over-splitting', title: 'Over-splitting on the model', version: 2, needs: ['sections'], inputs: { ...labInputs(settings), overSplitting: settings.overSplitting, features }, schema: overSplittingSchema,
     async run(lab, read, { signal, onProgress }) {
       const site = splitSite(read<SectionsResult>('sections')!.sections);
       const few = Object.entries(lab.training().attributes).find(([, { values }]) => values.length === 2);
@@ -118,7 +118,7 @@ export function occlusionToyStage(settings: Settings): Stage<Lab> {
 export function greaterThanStage(settings: Settings): Stage<Lab> {
   const { train, prompts, lambdas, ks, epochs } = settings.greaterThan;
   return {
-    name: 'greater-than', title: 'The greater-than task', version: 1, needs: [], inputs: { ...settings.greaterThan, training: settings.training, released: settings.released, seed: settings.seed }, schema: greaterThanSchema,
+    name: 'greater-than', title: 'The greater-than task', version: 1, needs: [], inputs: { ...labInputs(settings), greaterThan: settings.greaterThan, training: settings.training }, schema: greaterThanSchema,
     async run(lab, _read, { signal, onProgress }) {
       const { model } = lab;
       const made = applicable(() => new GreaterThanTask(model.tokenizer!, { allYears: settings.released.includes('greater-than-years') }));

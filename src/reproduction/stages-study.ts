@@ -8,7 +8,7 @@ import {
 } from '../evaluation/index.ts';
 import { collectActivations, distinctSites, formatSite, hookOf, type SiteAddress } from '../task/index.ts';
 import { sumSquaresRows, sub } from '../tensor/index.ts';
-import { parametrizationsFor, type Lab, type SaesResult, type SectionsResult } from './lab.ts';
+import { labInputs, parametrizationsFor, type Lab, type SaesResult, type SectionsResult } from './lab.ts';
 import type { Settings } from './settings.ts';
 import type { Stage } from './stage.ts';
 
@@ -35,9 +35,9 @@ async function needed(lab: Lab, read: <R>(stage: string) => R | null, signal?: A
   return { sections, catalogue: await lab.catalogue(sections, read<SaesResult>('saes')!, signal) };
 }
 
-export function interpretabilityStage(): Stage<Lab> {
+export function interpretabilityStage(settings: Settings): Stage<Lab> {
   return {
-    name: 'interpretability', title: 'Interpretability', version: 2, needs: ['sections', 'saes'], inputs: {}, schema: interpretabilitySchema,
+    name: 'interpretability', title: 'Interpretability', version: 2, needs: ['sections', 'saes'], inputs: labInputs(settings), schema: interpretabilitySchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections, catalogue } = await needed(lab, read, signal);
       const found = await lab.interpretations(sections, catalogue, { signal, onProgress });
@@ -52,7 +52,7 @@ export function interpretabilityStage(): Stage<Lab> {
 export function causalStage(settings: Settings): Stage<Lab> {
   const { thresholds, closePrompts } = settings;
   return {
-    name: 'causal', title: 'Are interpretations causal?', version: 1, needs: ['sections', 'saes'], inputs: { thresholds, closePrompts }, schema: causalSchema,
+    name: 'causal', title: 'Are interpretations causal?', version: 1, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), thresholds, closePrompts }, schema: causalSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections, catalogue } = await needed(lab, read, signal);
       const found = await lab.interpretations(sections, catalogue, { signal });
@@ -82,7 +82,7 @@ export function causalStage(settings: Settings): Stage<Lab> {
 export function featuresStage(settings: Settings): Stage<Lab> {
   const { features, examples } = settings.featurePages;
   return {
-    name: 'features', title: 'Pages of features', version: 1, needs: ['sections', 'saes'], inputs: settings.featurePages, schema: featuresSchema,
+    name: 'features', title: 'Pages of features', version: 1, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), ...settings.featurePages }, schema: featuresSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections, catalogue } = await needed(lab, read, signal);
       const found = await lab.interpretations(sections, catalogue, { signal });
@@ -98,9 +98,9 @@ export function featuresStage(settings: Settings): Stage<Lab> {
   };
 }
 
-export function geometryStage(): Stage<Lab> {
+export function geometryStage(settings: Settings): Stage<Lab> {
   return {
-    name: 'geometry', title: 'Directions of features', version: 1, needs: ['sections', 'saes'], inputs: {}, schema: geometrySchema,
+    name: 'geometry', title: 'Directions of features', version: 1, needs: ['sections', 'saes'], inputs: labInputs(settings), schema: geometrySchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections, catalogue } = await needed(lab, read, signal);
       const codes = await lab.supervised('mean', 'independent', sections, signal);
@@ -118,9 +118,9 @@ export function geometryStage(): Stage<Lab> {
 }
 
 export function parametrizationsStage(settings: Settings): Stage<Lab> {
-  const { parametrizations, codes } = settings;
+  const { codes } = settings;
   return {
-    name: 'parametrizations', title: 'Parametrizations of supervised dictionaries', version: 1, needs: ['sections'], inputs: { parametrizations, codes }, schema: parametrizationsSchema,
+    name: 'parametrizations', title: 'Parametrizations of supervised dictionaries', version: 1, needs: ['sections'], inputs: labInputs(settings), schema: parametrizationsSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections } = read<SectionsResult>('sections')!;
       const names = parametrizationsFor(lab.task, lab.settings);
@@ -149,7 +149,7 @@ export function parametrizationsStage(settings: Settings): Stage<Lab> {
 export function proxiesStage(settings: Settings): Stage<Lab> {
   const K = 2;
   return {
-    name: 'proxies', title: 'What foretells control', version: 1, needs: ['sections', 'saes'], inputs: { selectionPrompts: settings.selectionPrompts }, schema: proxiesSchema,
+    name: 'proxies', title: 'What foretells control', version: 1, needs: ['sections', 'saes'], inputs: labInputs(settings), schema: proxiesSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections } = read<SectionsResult>('sections')!;
       const { folder, entries } = read<SaesResult>('saes')!;
@@ -204,7 +204,7 @@ function explainedOf(figures: unknown): number {
 export function probingStage(settings: Settings): Stage<Lab> {
   const ks = [2, Math.max(...settings.ks)];
   return {
-    name: 'probing', title: 'Probes read edited activations', version: 1, needs: ['sections', 'saes'], inputs: { ks, prompts: settings.prompts }, schema: probingSchema,
+    name: 'probing', title: 'Probes read edited activations', version: 1, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), ks }, schema: probingSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections, catalogue } = await needed(lab, read, signal);
       const { scored, edits } = lab.samples(sections);
@@ -237,7 +237,7 @@ function representatives(catalogue: Catalogue, site: SiteAddress): ReturnType<Ca
 
 export function mechanismStage(settings: Settings): Stage<Lab> {
   return {
-    name: 'mechanism', title: 'Mechanism: scores and inputs of heads taken apart', version: 1, needs: ['sections'], inputs: { prompts: settings.closePrompts }, schema: mechanismSchema,
+    name: 'mechanism', title: 'Mechanism: scores and inputs of heads taken apart', version: 1, needs: ['sections'], inputs: { ...labInputs(settings), closePrompts: settings.closePrompts }, schema: mechanismSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections } = read<SectionsResult>('sections')!;
       const heads = attendingHeads(sections);
@@ -273,7 +273,7 @@ export function attendingHeads(sections: readonly EditedSection[]): { layer: num
 
 export function metricsStage(settings: Settings): Stage<Lab> {
   return {
-    name: 'metrics', title: 'Metrics of SAEs', version: 1, needs: ['sections', 'saes'], inputs: { prompts: settings.metricPrompts }, schema: metricsStageSchema,
+    name: 'metrics', title: 'Metrics of SAEs', version: 1, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), metricPrompts: settings.metricPrompts }, schema: metricsStageSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections, catalogue } = await needed(lab, read, signal);
       const tokens = lab.samples(sections).selection.prompts.tokens.slice(0, lab.settings.metricPrompts);

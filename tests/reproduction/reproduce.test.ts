@@ -5,6 +5,9 @@ import { Gpt2 } from '../../src/model/index.ts';
 import { openSource } from '../../src/node.ts';
 import { renderReproduction } from '../../src/report/index.ts';
 import { runCost, secondsOf } from '../../src/reproduction/cost.ts';
+import { Lab } from '../../src/reproduction/lab.ts';
+import { STAGE_MAKERS } from '../../src/reproduction/reproduce.ts';
+import { addresses, type Stage } from '../../src/reproduction/stage.ts';
 import { chosenStages, planReproduction, PRESETS, RELEASED, reproduce, reproductionSchema, reproductionText, settingsOf, stagesOf, type Reproduction } from '../../src/reproduction/index.ts';
 import { grammarFor, IoiTask, parseSite } from '../../src/task/index.ts';
 import type { SweepStore } from '../../src/training/index.ts';
@@ -107,6 +110,42 @@ async function check(found: Reproduction): Promise<void> {
   for (const id of ['control', 'causal', 'features']) assert.match(page, new RegExp(`id="${id}"`));
   assert.not.match(page, /NaN|undefined/);
 }
+
+/** The same kind of value, but another. */
+function altered(value: unknown): unknown {
+  if (typeof value === 'number') return value + 1;
+  if (typeof value === 'string') return `${value}'`;
+  if (Array.isArray(value)) return value.length > 0 ? value.map(altered) : ['lr-decay'];
+  if (typeof value === 'object' && value !== null) return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, altered(inner)]));
+  return !value;
+}
+
+test('every setting that a stage reads is among its inputs: with another value it is another stage', async () => {
+  const { model, task } = await open();
+  const store = new MemoryStore();
+  const names = [...only, 'recovered', 'probing', 'mechanism', 'metrics'];
+  const done = await reproduce(model, task, store, { settings, only: names, versions: {} });
+  const results = done.results as unknown as Record<string, unknown>;
+  const place = await addresses(stagesOf(settings) as Stage<never>[], 'x');
+  const unseen: string[] = [];
+  for (const make of STAGE_MAKERS) {
+    const reads = new Set<string>();
+    const watched = new Proxy(settings, { get: (target, key) => (reads.add(String(key)), Reflect.get(target, key) as unknown) });
+    const stage = make(watched);
+    if (names.includes(stage.name)) {
+      // A lab of its own: what another stage had it make would not be read again.
+      const lab = new Lab(model, task, watched, store);
+      await stage.run(lab, <R>(name: string) => results[name] as R, { onProgress() {} });
+      lab.dispose();
+    }
+    for (const name of reads) {
+      const other = { ...settings, [name]: altered(settings[name as keyof typeof settings]) };
+      if ((await addresses(stagesOf(other) as Stage<never>[], 'x')).get(stage.name) === place.get(stage.name)) unseen.push(`${stage.name}: ${name}`);
+    }
+  }
+  assert.equal(unseen, []);
+  model.dispose();
+});
 
 test('presets, sizes, stages and released behaviours that do not exist are refused with those that do', () => {
   const refused = (attempt: () => unknown, words: RegExp) => assert.throws(attempt, (error: Error) => error instanceof UsageError && words.test(error.message));
