@@ -11,3 +11,4 @@ export { installOpeners, openHub, openSource } from './open.ts';
 export { bytesPerElement, widenToF32, type SafetensorsDType } from './dtypes.ts';
 export { openSafetensors, type TensorFile, type TensorInfo } from './safetensors.ts';
 export { encodeSafetensors, safetensorsParts, type TensorToWrite } from './safetensors-write.ts';
+export { openTorch, TorchTensor, type TorchDict, type TorchFile, type TorchValue } from './torch.ts';
