@@ -64,6 +64,11 @@ export class Choice {
     if (!chosen) throw new RangeError(`no dictionary was chosen for ${this.key(site, edit, method)}`);
     return chosen;
   }
+
+  /** Every entry that any edit uses, once. */
+  used(): Set<Entry> {
+    return new Set([...this.chosen.values()].map(({ entry }) => entry));
+  }
 }
 
 type Picker = (site: SiteAddress, edit: string, method: Method, rivals: readonly Entry[]) => { entry: Entry; distance: number | null };

@@ -10,6 +10,7 @@ export { correlations, correlationSchema, correlationSummaries, correlationSumma
 export { controlRows, normalisedWeights, tradeOffCurves, type TradeOffCurve } from './control.ts';
 export { distinctEdits, editName, editsOf, FEATURE_EDITS, methodName, methodsFor, type EditPlan, type Method } from './methods.ts';
 export { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
+export { Measurements } from './tally.ts';
 export { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
 export { rankSites, type Contrast } from './discover.ts';
 export { agreement, deviation, distribution, type Distribution, positiveShare, spearman, f1Score, mean, necessity, quantile, sufficiency, weightStatistics, type F1, type Score } from './formulas.ts';

@@ -1,6 +1,6 @@
 /** Panels of common kinds: lines over a number, dots or ranges over names, bars. Series look the same wherever they are named in the same order. */
 import type { Panel, LegendEntry } from './charts.ts';
-import { score, shorten } from './text.ts';
+import { score, short, shorten } from './text.ts';
 import { ink, look, muted, PANEL_WIDTH, vegaConfig, type Look } from './theme.ts';
 
 export interface Axis {
@@ -47,7 +47,7 @@ export function linesPanel({ title, points, x, y, looks, rules = [], height = 19
   title: string; points: readonly LinePoint[]; x: Axis; y: Axis; looks: Looks; rules?: readonly Rule[]; height?: number;
 }): Panel {
   const shown = points.filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y) && (!x.log || point.x > 0) && (!y.log || point.y > 0)).map((point) => ({
-    ...point, x: clamped(point.x, x), y: clamped(point.y, y), tip: point.tip ?? `${point.series}: ${x.title} ${short3(point.x)}, ${y.title} ${short3(point.y)}`,
+    ...point, x: clamped(point.x, x), y: clamped(point.y, y), tip: point.tip ?? `${point.series}: ${x.title} ${short(point.x)}, ${y.title} ${short(point.y)}`,
   }));
   const scale = colours(looks);
   const encode = {
@@ -76,11 +76,7 @@ export function linesPanel({ title, points, x, y, looks, rules = [], height = 19
 }
 
 function words(series: string, points: readonly { x: number; y: number }[]): string {
-  return points.length === 0 ? '' : `${series}: ${points.map((point) => `${short3(point.x)} → ${short3(point.y)}`).join(', ')}`;
-}
-
-function short3(value: number): string {
-  return String(Number(value.toPrecision(3)));
+  return points.length === 0 ? '' : `${series}: ${points.map((point) => `${short(point.x)} → ${short(point.y)}`).join(', ')}`;
 }
 
 function ruleLayers(rules: readonly Rule[]): object[] {
@@ -105,10 +101,10 @@ export function namedPanel({ title, rows, x, looks, rules = [], bars = false, st
   title: string; rows: readonly NamedRow[]; x: Axis; looks: Looks; rules?: readonly Rule[]; bars?: boolean; step?: number;
 }): Panel {
   const shown = rows.filter(({ value }) => Number.isFinite(value)).map((row) => ({
-    label: shorten(row.label, 26), series: row.series, value: clamped(row.value, x), text: short3(row.value),
+    label: shorten(row.label, 26), series: row.series, value: clamped(row.value, x), text: short(row.value),
     low: clamped(row.whiskers?.[0] ?? row.value, x), high: clamped(row.whiskers?.[1] ?? row.value, x),
     from: clamped(row.box?.[0] ?? row.value, x), to: clamped(row.box?.[1] ?? row.value, x),
-    tip: row.tip ?? `${row.label}, ${row.series}: ${short3(row.value)}${row.box ? ` (middle half ${short3(row.box[0])} to ${short3(row.box[1])})` : ''}`,
+    tip: row.tip ?? `${row.label}, ${row.series}: ${short(row.value)}${row.box ? ` (middle half ${short(row.box[0])} to ${short(row.box[1])})` : ''}`,
   }));
   const labels = [...new Set(shown.map(({ label }) => label))];
   const used = [...looks.keys()].filter((series) => shown.some((row) => row.series === series));

@@ -1,5 +1,6 @@
 /** Tables and lists of the report. */
 import type { Results } from '../evaluation/index.ts';
+import { groupBy } from './groups.ts';
 import { seriesOf } from './series.ts';
 import { attributes, range, summary } from './summary.ts';
 import { bytes, escapeHtml, integer, percent, score, seconds, short } from './text.ts';
@@ -17,10 +18,9 @@ export function table(caption: string, head: string[], groups: Cell[][][], label
 ${groups.map((rows) => `<tbody class="group">${rows.map(row).join('\n')}</tbody>`).join('\n')}</table></div>`;
 }
 
-function grouped<T>(rows: T[], key: (row: T) => string): T[][] {
-  const groups = new Map<string, T[]>();
-  for (const row of rows) groups.set(key(row), [...(groups.get(key(row)) ?? []), row]);
-  return [...groups.values()];
+/** The groups alone, as tables set them off. */
+function grouped<T>(rows: readonly T[], key: (row: T) => string): T[][] {
+  return [...groupBy(rows, key).values()];
 }
 
 /** One row a cross-section and variant; an SAE variant's dictionaries of several λ are a range. */

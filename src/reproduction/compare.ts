@@ -1,7 +1,7 @@
 /** Published numbers beside measured ones. A number that this model or these settings cannot give is left out with the reason. */
 import { mean, quantile } from '../evaluation/index.ts';
 import { isGpt2SmallShape, type ModelShape } from '../task/index.ts';
-import { isFaultyRanking, PUBLISHED_COSINES, PUBLISHED_EDITS, PUBLISHED_GATED_TRAINING, PUBLISHED_NUMBERS, type PublishedEdit, type Source } from './published.ts';
+import { isFaultyRanking, PUBLISHED_COSINES, PUBLISHED_EDITS, PUBLISHED_GATED_TRAINING, PUBLISHED_NUMBERS, type Source } from './published.ts';
 import type { PublishedRow, StageResults } from './results.ts';
 import type { Settings } from './settings.ts';
 
@@ -11,7 +11,6 @@ type Measured = { value: number | null | undefined; reason?: string } | { reason
 export function comparePublished(results: StageResults, model: ModelShape & { name: string }, settings: Settings): PublishedRow[] {
   const small = isGpt2SmallShape(model);
   const elsewhere = `published for GPT-2 Small; this is ${model.name}`;
-  const other = (published: PublishedEdit['pool']): string | null => (settings.sizes !== 'paper' ? 'the sizes are reduced' : published === 'overall' ? 'SAEs are chosen among those of the last epoch here' : null);
   const row = (what: string, value: number, tolerance: number | null, source: Source, measure: () => Measured): PublishedRow => {
     const found = small ? measure() : { reason: elsewhere };
     const measured = 'value' in found && typeof found.value === 'number' && Number.isFinite(found.value) ? found.value : null;
@@ -41,10 +40,11 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
     ...PUBLISHED_EDITS.flatMap((edit): PublishedRow[] => {
       const what = `edit of ${edit.attribute} in ${edit.crossSection}, ${edit.variant}${edit.method === 'aware' ? ' by interpretations' : ''}, k = ${edit.k}${edit.pool === 'overall' ? ', best checkpoint' : ''}`;
       const found = (field: 'accuracy' | 'weightRemoved') => (): Measured => {
-        const against = other(edit.pool) ?? (isFaultyRanking(edit) && !settings.released.includes('f1-eval-prompts') ? 'the published ranking never saw the new names; this one did' : undefined);
-        const own = results.tests?.control.find((candidate) => candidate.crossSection === edit.crossSection && candidate.attribute === edit.attribute && candidate.k === edit.k
+        const against = reduced(settings).reason ?? (isFaultyRanking(edit) && !settings.released.includes('f1-eval-prompts') ? 'the published ranking never saw the new names; this one did' : undefined);
+        const pool = edit.pool === 'overall' ? results.checkpoints : results.tests;
+        const own = pool?.control.find((candidate) => candidate.crossSection === edit.crossSection && candidate.attribute === edit.attribute && candidate.k === edit.k
           && candidate.dictionary === (edit.method === 'aware' ? `${edit.variant}, aware` : edit.variant));
-        return { value: edit.pool === 'overall' ? null : own?.[field], ...(against ? { reason: against } : {}) };
+        return { value: own?.[field], ...(against ? { reason: against } : {}) };
       };
       return [
         row(`${what}: accuracy`, edit.accuracy, edit.accuracyTolerance, edit.source, found('accuracy')),
@@ -95,7 +95,7 @@ function reduced({ sizes }: Settings): { reason?: string } {
 }
 
 function proxy(results: StageResults, attribute: string): Measured {
-  return { value: median((results.proxies?.rows ?? []).filter((row) => row.variant === 'gated' && row.attribute === attribute).flatMap(({ l0 }) => l0 ?? [])) };
+  return { value: median((results.checkpoints?.correlations ?? []).filter((row) => row.variant === 'gated' && row.attribute === attribute).flatMap(({ l0 }) => l0 ?? [])) };
 }
 
 function covered(results: StageResults, attribute: string): number | null {

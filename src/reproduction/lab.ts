@@ -158,7 +158,7 @@ export class Lab {
   }
 
   /** What features are ranked on: prompts that show every value, or as released those that are scored. */
-  private async rankedPrompts(sections: readonly EditedSection[], signal?: AbortSignal): Promise<{ prompts: Prompts; activations: Map<string, Tensor> }> {
+  async rankedPrompts(sections: readonly EditedSection[], signal?: AbortSignal): Promise<{ prompts: Prompts; activations: Map<string, Tensor> }> {
     if (!this.settings.released.includes('f1-eval-prompts')) {
       return { prompts: this.interpreted(), activations: await this.activations('interpreted', this.interpreted(), this.sites(sections), signal) };
     }

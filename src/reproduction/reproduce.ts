@@ -8,9 +8,10 @@ import { Lab } from './lab.ts';
 import { REPRODUCTION_SCHEMA, type Reproduction, type StageResults } from './results.ts';
 import { RELEASED, type Settings } from './settings.ts';
 import { runStages, type Stage } from './stage.ts';
+import { checkpointsStage } from './stages-checkpoints.ts';
 import { recoveredStage, saesStage, sectionsStage, testsStage } from './stages-core.ts';
 import { greaterThanStage, occlusionStage, occlusionToyStage, overSplittingStage, overSplittingToyStage } from './stages-phenomena.ts';
-import { causalStage, featuresStage, geometryStage, interpretabilityStage, mechanismStage, metricsStage, parametrizationsStage, probingStage, proxiesStage } from './stages-study.ts';
+import { causalStage, featuresStage, geometryStage, interpretabilityStage, mechanismStage, metricsStage, parametrizationsStage, probingStage } from './stages-study.ts';
 
 export interface ReproductionOptions {
   settings: Settings;
@@ -22,7 +23,7 @@ export interface ReproductionOptions {
 
 /** What makes every stage, in the order in which they run. */
 export const STAGE_MAKERS: readonly ((settings: Settings) => Stage<Lab>)[] = [
-  sectionsStage, saesStage, testsStage, recoveredStage, interpretabilityStage, causalStage, featuresStage, geometryStage, parametrizationsStage, proxiesStage, probingStage, mechanismStage, metricsStage,
+  sectionsStage, saesStage, testsStage, recoveredStage, interpretabilityStage, causalStage, featuresStage, geometryStage, parametrizationsStage, checkpointsStage, probingStage, mechanismStage, metricsStage,
   occlusionStage, overSplittingStage, overSplittingToyStage, occlusionToyStage, greaterThanStage,
 ];
 

@@ -105,7 +105,7 @@ export function stageCosts(sizes: Sizes, known: boolean): Record<string, Cost> {
     features: total(outputs.map((site) => times(variants, collect(settings.featurePages.features * settings.featurePages.examples, [site])))),
     geometry: everySae(codesCost({ rows: values, width, features }, 1)),
     parametrizations: times(sites.length * supervised, codesCost({ rows: settings.prompts, width, features: values })),
-    proxies: total([times(1 + edits, collect(selectionPrompts)), times(settings.snapshotEpochs.length, everySae(greedyCost({ rows: selectionPrompts, width, features }, 2)))]),
+    checkpoints: checkpointsCost(sizes),
     probing: total([times(edits, collect(settings.prompts)), times((reduced ? 4 : sites.length) * 120, codesCost({ rows: trainPrompts, width, features: values }))]),
     mechanism: heads === 0 ? NOTHING : total([collect(trainPrompts), times(2, collect(close))]),
     metrics: total(outputs.map((site) => times(variants, total([forward(metered, length), times(2, patched(metered, [site], length))])))),
@@ -126,6 +126,20 @@ function discovery({ shape, positions, attributes, forward, patched }: Sizes): C
   return total([
     times(1 + attributes, forward(DISCOVERY.prompts)),
     ...layers.flatMap((layer) => positions.map((position) => times(4 * shape.heads * attributes * PROBED, patched(DISCOVERY.prompts, [{ kind: 'z', layer, head: 0, position }])))),
+  ]);
+}
+
+/** Choice among the dictionaries of all epochs, each patched alone as well, and control by the best. */
+function checkpointsCost({ settings, sections, sites, edits, saes, interpreted, width, features, collect, forward, patched }: Sizes): Cost {
+  const { prompts, selectionPrompts } = settings;
+  const ks = settings.sizes === 'reduced' ? 1 : settings.ks.length;
+  const all = saes * settings.snapshotEpochs.length;
+  return total([
+    times(2 * sites.length * all, codesCost({ rows: interpreted, width, features }, 1)), forward(prompts), forward(selectionPrompts), times(edits, collect(prompts + selectionPrompts)),
+    ...sites.map((site) => times(1 + all, patched(selectionPrompts, [site]))),
+    ...sections.flatMap((section) => section.edits.map(() => total([
+      times(section.sites.length * all * 2 * ks, greedyCost({ rows: selectionPrompts, width, features }, Math.max(...settings.ks))), times(2 + settings.variants.length * 2 * ks, patched(prompts, section.sites)),
+    ]))),
   ]);
 }
 

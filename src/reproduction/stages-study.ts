@@ -1,13 +1,12 @@
-/** Stages that look closer at dictionaries: interpretations, directions, parametrizations, proxies of control, probes, mechanism, metrics. */
+/** Stages that look closer at dictionaries: interpretations, directions, parametrizations, probes, mechanism, metrics. */
 import { z } from 'zod';
 import { columnIds, Sae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
   attentionMechanism, attentionSchema, compareCoupling, compareGeometry, compareReconstructions, compositionSchema, couplingRow, dictionaryMetricsSchema, evaluateMetrics, explainedRow,
-  editName, featurePage, featurePages, featurePatchRow, geometryRow, headComposition, interpretabilityRow, interpretabilityRowFrom, interpretedApproximation, interpretedApproximationRow, mean, patchFeatures,
-  probeRow, probingRow, probingTest, spearman, type Catalogue, type CausalStudy, type EditedSection, type FeatureStudy,
+  editName, featurePage, featurePages, featurePatchRow, geometryRow, headComposition, interpretabilityRow, interpretabilityRowFrom, interpretedApproximation, interpretedApproximationRow, patchFeatures,
+  probeRow, probingRow, probingTest, type Catalogue, type CausalStudy, type EditedSection, type FeatureStudy,
 } from '../evaluation/index.ts';
 import { collectActivations, distinctSites, formatSite, hookOf, type SiteAddress } from '../task/index.ts';
-import { sumSquaresRows, sub } from '../tensor/index.ts';
 import { labInputs, parametrizationsFor, type Lab, type SaesResult, type SectionsResult } from './lab.ts';
 import type { Settings } from './settings.ts';
 import type { Stage } from './stage.ts';
@@ -20,13 +19,6 @@ export const parametrizationsSchema = z.object({ coupling: z.array(couplingRow),
 export const probingSchema = z.object({ probes: z.array(probeRow), edits: z.array(probingRow) });
 export const mechanismSchema = z.object({ attention: attentionSchema, composition: compositionSchema });
 export const metricsStageSchema = z.object({ rows: z.array(z.object({ site: z.string(), dictionary: z.string(), metrics: dictionaryMetricsSchema })), tokens: z.int() });
-
-const proxyRow = z.object({
-  site: z.string(), attribute: z.string(), variant: z.string(), dictionaries: z.int().describe('sparsities and checkpoints that are compared'),
-  l0: z.number().nullable().describe('Spearman correlation of the distance of edits with L0; null where one of them is constant'),
-  explainedVariance: z.number().nullable().describe('the same with the unexplained share of the variance'),
-});
-export const proxiesSchema = z.object({ k: z.int(), rows: z.array(proxyRow) });
 
 interface Needed { sections: EditedSection[]; catalogue: Catalogue }
 
@@ -143,61 +135,6 @@ export function parametrizationsStage(settings: Settings): Stage<Lab> {
       return { result: { coupling, explained } };
     },
   };
-}
-
-/** Whether sparsity or reconstruction tells how well edits will work (evaluation.md §5.9): over all λ or K and checkpoints of a variant at a site. */
-export function proxiesStage(settings: Settings): Stage<Lab> {
-  const K = 2;
-  return {
-    name: 'proxies', title: 'What foretells control', version: 1, needs: ['sections', 'saes'], inputs: labInputs(settings), schema: proxiesSchema,
-    async run(lab, read, { signal, onProgress }) {
-      const { sections } = read<SectionsResult>('sections')!;
-      const { folder, entries } = read<SaesResult>('saes')!;
-      const { selection, edits } = lab.samples(sections);
-      const sites = lab.sites(sections);
-      const { gpu } = lab.model;
-      const clean = await collectActivations(lab.model, selection.prompts, sites, { signal });
-      const targets = new Map<string, Awaited<ReturnType<typeof collectActivations>>>();
-      for (const [name, prompts] of selection.counterfactuals) targets.set(name, await collectActivations(lab.model, prompts, sites, { signal }));
-      const attributes = columnIds(selection.prompts);
-      const targetAttributes = new Map([...selection.counterfactuals].map(([name, prompts]) => [name, columnIds(prompts)]));
-      const found = new Map<string, { site: string; attribute: string; variant: string; distance: number[]; l0: number[]; unexplained: number[] }>();
-      try {
-        for (const [done, entry] of entries.entries()) {
-          const i = sites.findIndex((site) => formatSite(site) === entry.site);
-          if (i < 0) continue;
-          signal?.throwIfAborted();
-          const sae = await lab.sae(folder, entry);
-          const counts = await gpu.scope(async () => sae.activeCounts({ activations: clean[i]! }).readU32());
-          const [l0, unexplained] = [mean(counts), 1 - explainedOf(entry.figures)];
-          for (const [name, edit] of edits) {
-            if (!sections.some(({ sites: own, edits: sets }) => own.some((site) => formatSite(site) === entry.site) && sets.some((set) => editName(set) === name))) continue;
-            const target = targets.get(name)![i]!;
-            const squares = await gpu.scope(async () => sumSquaresRows(sub(target, sae.edit({ activations: clean[i]!, attributes }, { activations: target, attributes: targetAttributes.get(name)! }, { attributes: edit, k: K }).activations)).read());
-            const key = `${entry.site} ${name} ${entry.variant}`;
-            const row = found.get(key) ?? { site: entry.site, attribute: name, variant: entry.variant, distance: [], l0: [], unexplained: [] };
-            found.set(key, row);
-            row.distance.push(mean(Array.from(squares, Math.sqrt)));
-            row.l0.push(l0);
-            row.unexplained.push(unexplained);
-          }
-          sae.dispose();
-          onProgress(done + 1, entries.length);
-        }
-      } finally {
-        for (const tensor of [...clean, ...[...targets.values()].flat()]) tensor.dispose();
-      }
-      const rows = [...found.values()].filter(({ distance }) => distance.length > 2).map(({ site, attribute, variant, distance, l0, unexplained }) => ({
-        site, attribute, variant, dictionaries: distance.length, l0: spearman(distance, l0), explainedVariance: spearman(distance, unexplained),
-      }));
-      return rows.length > 0 ? { result: { k: K, rows } } : { leftOut: 'no variant has more than two dictionaries at a site to compare' };
-    },
-  };
-}
-
-function explainedOf(figures: unknown): number {
-  const value = (figures as { explained_variance?: unknown } | null)?.explained_variance;
-  return typeof value === 'number' ? value : Number.NaN;
 }
 
 /** Probes read edits of the supervised dictionary and of each variant's SAE of the middle sparsity. */

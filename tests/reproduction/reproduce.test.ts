@@ -51,7 +51,7 @@ const settings = settingsOf('workshop', 'reduced', {
   prompts: 6, selectionPrompts: 4, trainPrompts: 64, closePrompts: 4, thresholds: [0.3, 0.8], variants: [{ variant: 'vanilla', values: [0.5, 2] }, { variant: 'topk', values: [2] }], snapshotEpochs: [1, 2],
   training: { features: 16, epochs: 2, batch: 32 }, ks: [2, 4], parametrizations: ['independent', 'coupled'],
 });
-const only = ['tests', 'interpretability', 'causal', 'features', 'geometry', 'parametrizations', 'proxies'];
+const only = ['tests', 'interpretability', 'causal', 'features', 'geometry', 'parametrizations', 'checkpoints'];
 
 async function open(): Promise<{ model: Gpt2; task: EvaluationTask }> {
   const source = openSource('models/ioi-mini');
@@ -94,12 +94,20 @@ test('killed at several moments and started again, it ends with the same numbers
 /** What was found fits its schema, has every dictionary and method, and makes a page. */
 async function check(found: Reproduction): Promise<void> {
   const parsed = reproductionSchema.parse(JSON.parse(reproductionText(found)));
-  const { tests, proxies } = parsed.results;
+  const { tests, checkpoints } = parsed.results;
   assert.equal([...new Set(tests!.approximation.map(({ dictionary }) => dictionary))].sort(), ['supervised', 'supervised mean coupled', 'supervised mse coupled', 'supervised mse independent', 'topk K=2', 'vanilla λ=0.5', 'vanilla λ=2']);
   assert.equal([...new Set(tests!.control.map(({ method }) => method))].sort(), ['agnostic', 'aware', 'reconstruction', 'supervised', 'threshold']);
   for (const row of tests!.control) assert.ok(row.accuracy >= 0 && row.accuracy <= 1);
   // Two λ at two epochs each; top-k has one K, too few to compare.
-  assert.equal([...new Set(proxies!.rows.map(({ variant, dictionaries }) => `${variant} ${dictionaries}`))], ['vanilla 4']);
+  assert.equal([...new Set(checkpoints!.correlations.map(({ variant, dictionaries }) => `${variant} ${dictionaries}`))], ['vanilla 4']);
+  assert.equal(checkpoints!.tradeOffs.map(({ dictionary, epoch }) => `${dictionary} ${epoch}`).slice(0, 6), [
+    'vanilla λ=0.5, epoch 1 1', 'vanilla λ=2, epoch 1 1', 'topk K=2, epoch 1 1', 'vanilla λ=0.5, epoch 2 2', 'vanilla λ=2, epoch 2 2', 'topk K=2, epoch 2 2',
+  ]);
+  // The best of all epochs comes at least as close, on the prompts that it is chosen on, as the best of the last.
+  for (const row of tests!.control.filter(({ method, k }) => method === 'agnostic' && k === 2)) {
+    const best = checkpoints!.control.find((own) => own.crossSection === row.crossSection && own.attribute === row.attribute && own.dictionary === row.dictionary && own.k === row.k)!;
+    row.chosen.forEach(({ distance }, i) => assert.ok(best.chosen[i]!.distance! <= distance! + 1e-6));
+  }
   assert.is(parsed.results.causal!.approximation.length, 4);
   assert.ok(parsed.results.features!.pages.length > 0);
   assert.is(parsed.results.occlusion, null);
@@ -107,7 +115,7 @@ async function check(found: Reproduction): Promise<void> {
   assert.ok(left.length > 100 && left.every(({ reason }) => reason !== null));
   const page = await renderReproduction(parsed);
   assert.match(page, /Published numbers beside measured ones/);
-  for (const id of ['control', 'causal', 'features']) assert.match(page, new RegExp(`id="${id}"`));
+  for (const id of ['control', 'prompts', 'trade-off', 'weights', 'checkpoints', 'foretells', 'sparsity', 'causal', 'features']) assert.match(page, new RegExp(`id="${id}"`));
   assert.not.match(page, /NaN|undefined/);
 }
 

@@ -1,30 +1,21 @@
 /** The charts of a reproduction, a section each, for the stages that have results. */
 import type { Reproduction, StageResults } from '../../reproduction/index.ts';
 import type { Chart, Panel } from '../charts.ts';
+import { groupBy, meanOf } from '../groups.ts';
 import { legendOf, linesPanel, looksOf, namedPanel, scatterPanel, type NamedRow } from '../panels.ts';
 import { score } from '../text.ts';
+import { checkpointsCharts, promptsChart, tradeOffChart, weightsChart } from './control-charts.ts';
 
 type Tests = NonNullable<StageResults['tests']>;
 
-/** Rows of one key together, in order of first appearance. */
-export function groupBy<T>(rows: readonly T[], key: (row: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const row of rows) groups.set(key(row), [...(groups.get(key(row)) ?? []), row]);
-  return groups;
-}
-
-function meanOf(values: readonly (number | null)[]): number {
-  const known = values.filter((value) => value !== null);
-  return known.length > 0 ? known.reduce((sum, value) => sum + value, 0) / known.length : Number.NaN;
-}
-
 /** All charts that there are results for, in reading order. */
 export function reproductionCharts({ results }: Reproduction): Chart[] {
-  const { tests, interpretability, geometry, parametrizations, proxies, probing, mechanism, occlusion } = results;
+  const { tests, interpretability, geometry, parametrizations, checkpoints, probing, mechanism, occlusion } = results;
   const charts = [
-    tests && approximationChart(tests), tests && controlChart(tests), tests && methodsChart(tests), interpretability && interpretabilityChart(interpretability),
+    tests && approximationChart(tests), tests && promptsChart(tests), tests && controlChart(tests), tests && tradeOffChart(tests), tests && weightsChart(tests), tests && methodsChart(tests),
+    ...(checkpoints ? checkpointsCharts(checkpoints, tests) : []), interpretability && interpretabilityChart(interpretability),
     results.causal && causalChart(results.causal), results.causal && patchingChart(results.causal),
-    parametrizations && parametrizationsChart(parametrizations), geometry && geometryChart(geometry), proxies && proxiesChart(proxies), probing && probingChart(probing),
+    parametrizations && parametrizationsChart(parametrizations), geometry && geometryChart(geometry), probing && probingChart(probing),
     mechanism && mechanismChart(mechanism), occlusion && occlusionChart(occlusion), results['over-splitting'] && overSplittingChart(results['over-splitting']),
     results['over-splitting-toy'] && overSplittingToyChart(results['over-splitting-toy']), results['occlusion-toy'] && occlusionToyChart(results['occlusion-toy']),
   ];
@@ -159,19 +150,6 @@ function geometryChart({ rows }: NonNullable<StageResults['geometry']>): Chart {
   return {
     id: 'geometry', title: 'Do features point along supervised ones?', legend: legendOf(looks), wide: true, panels: [panel('Features, by their nearest code', 'meanMaxCosine'), panel('Codes, by their nearest feature', 'meanMaxCosineOfCodes')],
     reading: 'Left: the mean over an SAE’s features of the largest cosine with a supervised code of an attribute. Right: the other way round. The dashed line is what two random directions have.',
-  };
-}
-
-function proxiesChart({ rows, k }: NonNullable<StageResults['proxies']>): Chart {
-  const looks = looksOf(['L0', 'unexplained variance']);
-  const named = [...groupBy(rows, (row) => row.variant)].flatMap(([label, own]): NamedRow[] => ([['l0', 'L0'], ['explainedVariance', 'unexplained variance']] as const).map(([field, series]) => {
-    const values = own.flatMap((row) => row[field] ?? []);
-    return { label, series, value: meanOf(values), ...(values.length > 0 ? { whiskers: [Math.min(...values), Math.max(...values)] as const } : {}) };
-  }));
-  return {
-    id: 'proxies', title: 'What foretells control?', legend: legendOf(looks), panels: [namedPanel({ title: `Rank correlation with the distance of edits, k = ${k}`, looks, rules: [{ x: 0 }], x: { title: 'Spearman correlation', domain: [-1, 1], format: '.1f' }, rows: named })],
-    reading: 'Over all sparsities and checkpoints of a kind of SAE at a site: does a smaller L0, or a better reconstruction, go with edits that come closer to the counterfactual activation? '
-      + 'Mean and range over sites and attributes. The paper finds L0 the better guide, with 56 SAEs a site; few SAEs give coarse correlations.',
   };
 }
 

@@ -1,12 +1,13 @@
 /** A reproduction -> one self-contained HTML page: published numbers beside measured ones, every chart, every table, and where the time went. */
 import { reproductionText, type Reproduction } from '../../reproduction/index.ts';
+import { groupBy } from '../groups.ts';
 import { legend, pageHead } from '../page.ts';
 import { pageScript } from '../page-script.ts';
 import { looksOf, namedPanel } from '../panels.ts';
 import { list, originText, setting, table } from '../sections.ts';
 import { renderSvg } from '../svg.ts';
 import { bytes, escapeHtml, integer, percent, score, scriptJson, seconds } from '../text.ts';
-import { groupBy, reproductionCharts } from './charts.ts';
+import { reproductionCharts } from './charts.ts';
 
 /** The page. The same reproduction gives the same text. */
 export async function renderReproduction(reproduction: Reproduction): Promise<string> {

@@ -1,0 +1,99 @@
+/** Charts of how prompts differ, of what edits take away, and of all checkpoints of the sweep. */
+import type { StageResults } from '../../reproduction/index.ts';
+import type { Chart, Panel } from '../charts.ts';
+import { groupBy } from '../groups.ts';
+import { legendOf, linesPanel, looksOf, namedPanel, type NamedRow } from '../panels.ts';
+import { score } from '../text.ts';
+
+type Tests = NonNullable<StageResults['tests']>;
+type Checkpoints = NonNullable<StageResults['checkpoints']>;
+type Distribution = NonNullable<Tests['approximation'][number]['change']>;
+
+/** A box of the middle half around the median, whiskers to the 5th and 95th percentile; nothing where there are no numbers. */
+function boxOf(label: string, series: string, { quantiles: q, count }: Distribution): NamedRow[] {
+  const [low, from, value, to, high] = [q['0.05'], q['0.25'], q['0.5'], q['0.75'], q['0.95']];
+  if (low === null || from === null || value === null || to === null || high === null) return [];
+  return [{ label, series, value, whiskers: [low, high], box: [from, to], tip: `${label}: median ${score(value, 3)}, middle half ${score(from, 3)} to ${score(to, 3)}, of ${count} prompts` }];
+}
+
+export function promptsChart({ approximation }: Tests): Chart {
+  const looks = looksOf(['median and spread over prompts']);
+  const panels = [...groupBy(approximation.filter(({ change }) => change), (row) => row.crossSection)].map(([title, rows]): Panel => namedPanel({
+    title, looks, x: { title: '|logit difference patched − clean|' }, rows: rows.flatMap((row) => boxOf(row.dictionary, 'median and spread over prompts', row.change!)),
+  }));
+  return {
+    id: 'prompts', title: 'Approximation, prompt by prompt', legend: legendOf(looks), panels,
+    reading: 'A ratio of means can hide errors that cancel. Here is by how much reconstructions change the logit difference of single prompts: the mark is the median, the thick line the middle '
+      + 'half, the thin one the middle nine tenths.',
+  };
+}
+
+export function tradeOffChart({ control }: Tests): Chart {
+  const rows = control.filter(({ method, dictionary }) => method === 'agnostic' || dictionary === 'supervised');
+  const looks = looksOf(rows.map(({ dictionary }) => dictionary));
+  const panels = [...groupBy(rows, (row) => `${row.crossSection}: edit ${row.attribute}`)].flatMap(([title, own]): Panel[] => {
+    const points = own.flatMap(({ weightRelative, accuracyRelativeClipped, dictionary, k, accuracyRelative }) => (weightRelative == null || accuracyRelativeClipped == null ? [] : [{
+      x: weightRelative, y: accuracyRelativeClipped, series: dictionary, tip: `${dictionary}, k = ${k}: accuracy ${score(accuracyRelative, 3)}, weight removed ${score(weightRelative, 3)} on the paper’s scale`,
+    }]));
+    return points.length === 0 ? [] : [linesPanel({
+      title, looks, points, rules: [{ y: 1 }, { x: 0 }], x: { title: 'Weight removed (0 supervised, 1 everything)', domain: [-1, 1], format: '.1f' }, y: { title: 'Accuracy (0 no edit, 1 supervised)', domain: [0, 2], format: '.1f' },
+    })];
+  });
+  return {
+    id: 'trade-off', title: 'Accuracy against weight removed, on the paper’s scale', legend: legendOf(looks), panels,
+    reading: 'As in figure 4 of arXiv 2405.08366: the supervised edit stands at (0, 1), where the dashed lines cross, no edit at height 0, and removing everything at the right end. An SAE whose line '
+      + 'comes near the crossing edits as well, and as sparingly, as supervised features. Accuracies are clipped to [0, 2]; an edit without any effect to compare with is left out.',
+  };
+}
+
+export function weightsChart({ control }: Tests): Chart {
+  const looks = looksOf(['median and spread over prompts']);
+  const rows = control.filter(({ method, weightNormalised }) => method === 'agnostic' && weightNormalised && weightNormalised.count > 0);
+  const k = Math.min(...rows.map((row) => row.k));
+  const panels = [...groupBy(rows.filter((row) => row.k === k), (row) => `${row.crossSection}: edit ${row.attribute}`)].map(([title, own]): Panel => namedPanel({
+    title, looks, rules: [{ x: 0 }], x: { title: 'Normalised weight removed', domain: [-5, 1.5], format: '.1f' }, rows: own.flatMap((row) => boxOf(row.dictionary, 'median and spread over prompts', row.weightNormalised!)),
+  }));
+  return {
+    id: 'weights', title: `How much edits take away, prompt by prompt, k = ${k}`, legend: legendOf(looks), panels,
+    reading: 'The same scale for every prompt by itself: 0 is what the supervised edit removes, 1 everything. Mean over the sites of a cross-section, clipped below at −5 (figure 22 of the paper).',
+  };
+}
+
+/** How the best of all checkpoints compares with the last epoch's; what L0 and the logit difference kept say about edits; and how the two go together. */
+export function checkpointsCharts({ control, correlations, tradeOffs, k }: Checkpoints, tests: Tests | null): Chart[] {
+  const pools = looksOf(['last epoch', 'best checkpoint']);
+  const of = (rows: Tests['control'], series: string) => rows.filter((row) => row.k === k && (row.method === 'agnostic' || row.method === 'aware')).map((row) => ({ row, series }));
+  const both = [...of(tests?.control ?? [], 'last epoch'), ...of(control, 'best checkpoint')];
+  const best: Chart = {
+    id: 'checkpoints', title: `The best of all checkpoints, k = ${k}`, legend: legendOf(pools),
+    panels: [...groupBy(both, ({ row }) => `${row.crossSection}: edit ${row.attribute}`)].map(([title, own]) => namedPanel({
+      title, looks: pools, rules: [{ x: own[0]!.row.accuracyNoEdit }], x: { title: 'Edit accuracy (share)', domain: [0, 1], format: '.1f' },
+      rows: own.map(({ row, series }) => ({ label: row.dictionary, series, value: row.accuracy })),
+    })),
+    reading: 'Each site uses one SAE of a kind, settled on other prompts: of the last epoch, as in the tests above, or of all sparsities and epochs that were kept the one whose edits come closest to the counterfactual activation. The dashed line is no edit.',
+  };
+  const guides = looksOf(['L0', '|1 − logit difference recovered|']);
+  const rows = [...groupBy(correlations, (row) => row.variant)].flatMap(([label, own]): NamedRow[] => ([['l0', 'L0'], ['recovered', '|1 − logit difference recovered|']] as const).map(([field, series]) => {
+    const values = own.flatMap((row) => row[field] ?? []).sort((a, b) => a - b);
+    return { label, series, value: values[values.length >> 1] ?? Number.NaN, ...(values.length > 0 ? { whiskers: [values[0]!, values.at(-1)!] as const } : {}) };
+  }));
+  const foretells: Chart = {
+    id: 'foretells', title: 'What foretells control?', legend: legendOf(guides),
+    panels: rows.length === 0 ? [] : [namedPanel({ title: `Rank correlation with the distance of edits, k = ${k}`, looks: guides, rules: [{ x: 0 }], x: { title: 'Spearman correlation', domain: [-1, 1], format: '.1f' }, rows })],
+    reading: 'Over all sparsities and checkpoints of a kind of SAE at a site: does a smaller L0, or a logit difference that is kept, go with edits that come closer to the counterfactual activation? '
+      + 'Median and range over sites and attributes. The paper finds L0 the better guide, with 56 SAEs a site; few SAEs give coarse correlations.',
+  };
+  const kinds = looksOf(tradeOffs.map(({ variant }) => variant));
+  const most = Math.max(1, ...tradeOffs.map(({ l0 }) => l0));
+  const plane: Chart = {
+    id: 'sparsity', title: 'Sparsity against the logit difference kept, site by site', legend: legendOf(kinds),
+    panels: [...groupBy(tradeOffs.filter(({ recovered }) => recovered !== null), (row) => row.site)].slice(0, MOST_SITES).map(([title, own]) => linesPanel({
+      title, looks: kinds, rules: [{ y: 1 }], x: { title: 'Active features (L0)', domain: [0, Math.ceil(most)], format: '.0f' }, y: { title: 'Logit difference recovered', domain: [-0.5, 1.5], format: '.1f' },
+      points: [...own].sort((a, b) => a.l0 - b.l0).map((row) => ({ x: row.l0, y: row.recovered!, series: row.variant, tip: `${row.dictionary}: ${score(row.l0, 1)} active, ${score(row.recovered, 3)} recovered` })),
+    })),
+    reading: `What SAEs are chosen by in the arXiv version: few active features (below 25) and a logit difference near the clean one when the site alone is reconstructed. One mark a checkpoint${new Set(tradeOffs.map(({ site }) => site)).size > MOST_SITES ? `; ${MOST_SITES} sites are drawn, the results have all` : ''}.`,
+  };
+  return [best, foretells, plane];
+}
+
+const MOST_SITES = 9;
