@@ -49,8 +49,11 @@ export interface Dictionary {
   readonly features: number;
   /** Codes f, [n, features]. A supervised dictionary reads the attributes, an SAE the activations. */
   encode(examples: Examples): Tensor;
-  /** Reconstructions â = Σ_j f_j d_j + b, [n, dIn]. */
-  decode(codes: Tensor): Tensor;
+  /**
+   * Reconstructions â = Σ_j f_j d_j + b, [n, dIn]. A dictionary that brings every activation to one scale needs the examples that the codes are of
+   * where they are not just what its `encode` gave; others do not read them.
+   */
+  decode(codes: Tensor, examples?: Pick<Examples, 'activations'>): Tensor;
   /** Weights f_j d_j·(â − b) / ‖â − b‖², [n, features]; each row sums to 1, or is NaN where no feature is active. */
   contributions(codes: Tensor): Tensor;
   /** Changes the source's activations towards the target's by at most k features. */

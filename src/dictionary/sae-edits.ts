@@ -35,8 +35,10 @@ export interface EditedDictionary {
   decoder: Tensor;
   /** d_i·d_j; null where that is too large to be formed, or no greedy edit is asked for. */
   gram: Tensor | null;
+  /** Codes in units of the activations: d_j times a code is what the feature adds to the activation. */
   encode(examples: Examples): Tensor;
-  decode(codes: Tensor): Tensor;
+  /** The reconstruction of examples whose codes these are. */
+  decode(codes: Tensor, examples: Examples): Tensor;
 }
 
 /**
@@ -70,7 +72,7 @@ export class SaeEdits {
     const { source, target, dictionary: { decoder, decode, gram } } = this;
     const [sourceCodes, targetCodes] = this.codes();
     const choice = this.once(towards, () => {
-      const [from, to] = towards === 'reconstruction' ? [decode(sourceCodes), decode(targetCodes)] : [source.activations, target.activations];
+      const [from, to] = towards === 'reconstruction' ? [decode(sourceCodes, source), decode(targetCodes, target)] : [source.activations, target.activations];
       return greedyChoose({ source: from, target: to, sourceCodes, targetCodes, decoder, gram }, Math.max(k, this.most));
     });
     const terms = this.once('terms', () => weightTerms(sourceCodes, decoder));

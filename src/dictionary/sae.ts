@@ -5,9 +5,14 @@
  * Training sees activations divided by their site's scale c. As every kind's activation is homogeneous, the trained dictionary is kept with c moved
  * into its biases and thresholds (tensor/sae-encode.ts): it takes and gives activations in the model's own units, its codes are in those units
  * too, and both weight matrices stay as they were trained. Nothing that the evaluation computes depends on the difference.
+ *
+ * Some dictionaries bring every activation to one scale of its own first (tensor/row-normalize.ts):  f = encode((a − μ) / s),  â = s·(f W_dec + b_dec) + μ.
+ * Their codes are those of the normalised activation; edits are of what features add to the activation, s·f_j d_j.
  */
 import { ShapeError, UsageError } from '../errors.ts';
-import { finishedParts, gramMatrix, mul, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type SaeKind, type SaeVariant, type SaeWeights } from '../tensor/index.ts';
+import {
+  finishedParts, gramMatrix, mul, multiplyRows, normalizeRows, restoreRows, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type RowNormalization, type SaeKind, type SaeVariant, type SaeWeights,
+} from '../tensor/index.ts';
 import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
 import { SaeEdits, unitWeights } from './sae-edits.ts';
 
@@ -31,6 +36,10 @@ export interface SaeOptions {
   k?: number;
   /** As released with the paper: codes may be negative (tensor/sae-variant.ts). */
   signed?: boolean;
+  /** How every activation is brought to one scale; null unless given. */
+  normalization?: RowNormalization | null;
+  /** What a user should know before trusting it here, a sentence each. */
+  warnings?: readonly string[];
 }
 
 export class Sae implements Dictionary {
@@ -44,10 +53,16 @@ export class Sae implements Dictionary {
   readonly weights: SaeWeights;
   readonly metadata: Readonly<SaeMetadata>;
   readonly kind: SaeKind;
+  /** How every activation is brought to one scale before it is encoded; else null. */
+  readonly normalization: RowNormalization | null;
+  /** Risks that were seen when it was loaded, a sentence each; none of them changes a number. */
+  readonly warnings: readonly string[];
   private gram: Tensor | null | undefined;
+  /** What codes of a normalising dictionary were made of. */
+  private readonly encoded = new WeakMap<Tensor, Tensor>();
 
   /** Takes over the weights. Throws ShapeError if they do not fit together or one is missing, UsageError for a top-k dictionary without its k. */
-  constructor(name: string, weights: SaeWeights, metadata: SaeMetadata = {}, { variant = 'vanilla', k, signed = false }: SaeOptions = {}) {
+  constructor(name: string, weights: SaeWeights, metadata: SaeMetadata = {}, { variant = 'vanilla', k, signed = false, normalization = null, warnings = [] }: SaeOptions = {}) {
     const { features, width, batched } = saeWidths(weights);
     if (batched) throw new ShapeError(`sae ${name}: weights of a single dictionary are needed, not a stack`);
     const own: SaeVariant = variant === 'frozen' ? 'vanilla' : variant;
@@ -61,24 +76,38 @@ export class Sae implements Dictionary {
     this.features = features;
     this.weights = weights;
     this.metadata = metadata;
+    this.normalization = normalization;
+    this.warnings = warnings;
   }
 
   /** Codes f, [n, features]; not negative but for signed kinds. Throws ShapeError if the activations are not as wide as the dictionary. */
   encode({ activations }: Pick<Examples, 'activations'>): Tensor {
     this.checkWidth(activations);
-    return saeCodes(activations, this.weights, undefined, this.kind);
+    const { normalization, weights, kind } = this;
+    if (!normalization) return saeCodes(activations, weights, undefined, kind);
+    const codes = activations.gpu.scope(() => saeCodes(normalizeRows(activations, normalization).rows, weights, undefined, kind));
+    this.encoded.set(codes, activations);
+    return codes;
   }
 
   /** Number of active features of each example, u32 [n]. */
   activeCounts({ activations }: Pick<Examples, 'activations'>): Tensor {
     this.checkWidth(activations);
-    const { codes, counts } = saeEncode(activations, this.weights, undefined, this.kind);
-    codes.dispose();
-    return counts;
+    const { normalization, weights, kind } = this;
+    return activations.gpu.scope(() => saeEncode(normalization ? normalizeRows(activations, normalization).rows : activations, weights, undefined, kind).counts);
   }
 
-  decode(codes: Tensor): Tensor {
-    return saeDecode(codes, this.weights);
+  /**
+   * Reconstructions, [n, dIn]. With a normalisation they need the examples' own scales: those of `examples`, or of the activations that `encode`
+   * made these very codes of, as long as these are there. UsageError where neither is.
+   */
+  decode(codes: Tensor, examples?: Pick<Examples, 'activations'>): Tensor {
+    const { normalization, weights } = this;
+    if (!normalization) return saeDecode(codes, weights);
+    const activations = examples?.activations ?? this.encoded.get(codes);
+    if (!activations || activations.disposed) throw new UsageError(`dictionary ${this.name} brings every activation to one scale, so that codes alone do not give it back: give decode the examples that they are of`);
+    this.checkWidth(activations);
+    return codes.gpu.scope(() => restoreRows(saeDecode(codes, weights), normalizeRows(activations, normalization)));
   }
 
   contributions(codes: Tensor): Tensor {
@@ -101,7 +130,7 @@ export class Sae implements Dictionary {
     // Formed outside the scope below, which would take it back.
     const gram = options.some(({ features = 'agnostic' }) => features === 'agnostic' || features === 'reconstruction') ? this.gramOfDecoder() : null;
     return decoder.gpu.scope(() => {
-      const made = new SaeEdits({ name: this.name, decoder, gram, encode: (examples) => this.encode(examples), decode: (codes) => this.decode(codes) }, source, target, most);
+      const made = new SaeEdits({ name: this.name, decoder, gram, encode: (examples) => this.additions(examples), decode: (codes, examples) => this.decodeAdditions(codes, examples) }, source, target, most);
       return options.map((option) => made.edit(option));
     });
   }
@@ -110,6 +139,17 @@ export class Sae implements Dictionary {
     for (const tensor of Object.values(this.weights) as (Tensor | undefined)[]) tensor?.dispose();
     this.gram?.dispose();
     this.gram = undefined;
+  }
+
+  /** Codes times the example's scale: what d_j is multiplied by in the activation. */
+  private additions(examples: Examples): Tensor {
+    const { normalization } = this;
+    if (!normalization) return this.encode(examples);
+    return examples.activations.gpu.scope(() => multiplyRows(this.encode(examples), normalizeRows(examples.activations, normalization).scale));
+  }
+
+  private decodeAdditions(codes: Tensor, examples: Examples): Tensor {
+    return this.normalization ? this.decode(this.encode(examples), examples) : this.decode(codes);
   }
 
   /** Made at the first edit and kept. */

@@ -21,4 +21,5 @@ export { activeMask, countUnions, pickRanked, reciprocalRows } from './codes.ts'
 export { affine, exp, fill, gelu, relu, transpose, widen16 } from './elementwise.ts';
 export { maxRows, meanColumns, meanRows, segmentSum, sumColumns, sumRows, sumSquaresRows } from './reduce.ts';
 export { randomBits, randomNormal, randomUniform, type RandomOptions } from './random.ts';
+export { multiplyRows, normalizeRows, restoreRows, ROW_NORMALIZATIONS, type RowNormalization, type RowScales } from './row-normalize.ts';
 export { segments } from './segments.ts';
