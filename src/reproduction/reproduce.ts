@@ -11,6 +11,7 @@ import { runStages, type Stage } from './stage.ts';
 import { checkpointsStage } from './stages-checkpoints.ts';
 import { recoveredStage, saesStage, sectionsStage, testsStage } from './stages-core.ts';
 import { greaterThanStage, occlusionStage, occlusionToyStage, overSplittingStage, overSplittingToyStage } from './stages-phenomena.ts';
+import { syntheticStage } from './stages-synthetic.ts';
 import { causalStage, featuresStage, geometryStage, interpretabilityStage, mechanismStage, metricsStage, parametrizationsStage, probingStage } from './stages-study.ts';
 
 export interface ReproductionOptions {
@@ -23,7 +24,7 @@ export interface ReproductionOptions {
 
 /** What makes every stage, in the order in which they run. */
 export const STAGE_MAKERS: readonly ((settings: Settings) => Stage<Lab>)[] = [
-  sectionsStage, saesStage, testsStage, recoveredStage, interpretabilityStage, causalStage, featuresStage, geometryStage, parametrizationsStage, checkpointsStage, probingStage, mechanismStage, metricsStage,
+  sectionsStage, saesStage, testsStage, recoveredStage, interpretabilityStage, causalStage, featuresStage, geometryStage, parametrizationsStage, checkpointsStage, syntheticStage, probingStage, mechanismStage, metricsStage,
   occlusionStage, overSplittingStage, overSplittingToyStage, occlusionToyStage, greaterThanStage,
 ];
 

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { modelOrigin, rounded } from '../evaluation/index.ts';
 import { checkpointsSchema } from './stages-checkpoints.ts';
+import { syntheticSchema } from './stages-synthetic.ts';
 import { causalSchema, featuresSchema, mechanismSchema, geometrySchema, interpretabilitySchema, metricsStageSchema, parametrizationsSchema, probingSchema } from './stages-study.ts';
 import { occlusionSchema, occlusionToySchema, overSplittingSchema } from '../phenomena/index.ts';
 import { recoveredSchema, saesSchema, sectionsSchema, testsSchema } from './stages-core.ts';
@@ -12,7 +13,7 @@ export const REPRODUCTION_SCHEMA = 'diffract.reproduction/1';
 /** The result of every stage by its name; null where it was left out. */
 export const stageResultsSchema = z.object({
   sections: sectionsSchema.nullable(), saes: saesSchema.nullable(), tests: testsSchema.nullable(), recovered: recoveredSchema.nullable(),
-  interpretability: interpretabilitySchema.nullable(), causal: causalSchema.nullable(), features: featuresSchema.nullable(), geometry: geometrySchema.nullable(), parametrizations: parametrizationsSchema.nullable(), checkpoints: checkpointsSchema.nullable(),
+  interpretability: interpretabilitySchema.nullable(), causal: causalSchema.nullable(), features: featuresSchema.nullable(), geometry: geometrySchema.nullable(), parametrizations: parametrizationsSchema.nullable(), checkpoints: checkpointsSchema.nullable(), synthetic: syntheticSchema.nullable(),
   probing: probingSchema.nullable(), mechanism: mechanismSchema.nullable(), metrics: metricsStageSchema.nullable(), occlusion: occlusionSchema.nullable(),
   'over-splitting': overSplittingSchema.nullable(), 'over-splitting-toy': overSplittingToysSchema.nullable(), 'occlusion-toy': occlusionToySchema.nullable(),
   'greater-than': greaterThanSchema.nullable(),

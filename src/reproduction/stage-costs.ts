@@ -106,6 +106,7 @@ export function stageCosts(sizes: Sizes, known: boolean): Record<string, Cost> {
     geometry: everySae(codesCost({ rows: values, width, features }, 1)),
     parametrizations: times(sites.length * supervised, codesCost({ rows: settings.prompts, width, features: values })),
     checkpoints: checkpointsCost(sizes),
+    synthetic: syntheticCost(sizes),
     probing: total([times(edits, collect(settings.prompts)), times((reduced ? 4 : sites.length) * 120, codesCost({ rows: trainPrompts, width, features: values }))]),
     mechanism: heads === 0 ? NOTHING : total([collect(trainPrompts), times(2, collect(close))]),
     metrics: total(outputs.map((site) => times(variants, total([forward(metered, length), times(2, patched(metered, [site], length))])))),
@@ -140,6 +141,20 @@ function checkpointsCost({ settings, sections, sites, edits, saes, interpreted, 
     ...sections.flatMap((section) => section.edits.map(() => total([
       times(section.sites.length * all * 2 * ks, greedyCost({ rows: selectionPrompts, width, features }, Math.max(...settings.ks))), times(2 + settings.variants.length * 2 * ks, patched(prompts, section.sites)),
     ]))),
+  ]);
+}
+
+/** The three tests of three dictionaries a site; over-fitted ones have a feature for nearly every prompt. */
+function syntheticCost({ settings, sections, edits, interpreted, width, collect, forward, patched }: Sizes): Cost {
+  const close = Math.min(settings.closePrompts, settings.prompts);
+  const features = Math.min(2000, interpreted) + close * (1 + edits);
+  const own = settings.sizes === 'reduced' ? sections.slice(0, 2) : sections;
+  return total([
+    forward(close), times(2 * edits, collect(close)),
+    ...own.map((section) => total([
+      times(1 + 2 * 4 + section.edits.length * (2 + 3 * settings.ks.length), patched(close, section.sites)),
+      times(section.sites.length, total([codesCost({ rows: Math.min(2000, interpreted), width, features }, 2), times(2 * section.edits.length * settings.ks.length, greedyCost({ rows: close, width, features }, Math.max(...settings.ks)))])),
+    ])),
   ]);
 }
 

@@ -51,7 +51,7 @@ const settings = settingsOf('workshop', 'reduced', {
   prompts: 6, selectionPrompts: 4, trainPrompts: 64, closePrompts: 4, thresholds: [0.3, 0.8], variants: [{ variant: 'vanilla', values: [0.5, 2] }, { variant: 'topk', values: [2] }], snapshotEpochs: [1, 2],
   training: { features: 16, epochs: 2, batch: 32 }, ks: [2, 4], parametrizations: ['independent', 'coupled'],
 });
-const only = ['tests', 'interpretability', 'causal', 'features', 'geometry', 'parametrizations', 'checkpoints'];
+const only = ['tests', 'interpretability', 'causal', 'features', 'geometry', 'parametrizations', 'checkpoints', 'synthetic'];
 
 async function open(): Promise<{ model: Gpt2; task: EvaluationTask }> {
   const source = openSource('models/ioi-mini');
@@ -94,12 +94,16 @@ test('killed at several moments and started again, it ends with the same numbers
 /** What was found fits its schema, has every dictionary and method, and makes a page. */
 async function check(found: Reproduction): Promise<void> {
   const parsed = reproductionSchema.parse(JSON.parse(reproductionText(found)));
-  const { tests, checkpoints } = parsed.results;
+  const { tests, checkpoints, synthetic } = parsed.results;
   assert.equal([...new Set(tests!.approximation.map(({ dictionary }) => dictionary))].sort(), ['supervised', 'supervised mean coupled', 'supervised mse coupled', 'supervised mse independent', 'topk K=2', 'vanilla λ=0.5', 'vanilla λ=2']);
   assert.equal([...new Set(tests!.control.map(({ method }) => method))].sort(), ['agnostic', 'aware', 'reconstruction', 'supervised', 'threshold']);
   for (const row of tests!.control) assert.ok(row.accuracy >= 0 && row.accuracy <= 1);
   // Two λ at two epochs each; top-k has one K, too few to compare.
   assert.equal([...new Set(checkpoints!.correlations.map(({ variant, dictionaries }) => `${variant} ${dictionaries}`))], ['vanilla 4']);
+  // Dictionaries with known answers: made of the supervised codes, they approximate as those do.
+  assert.equal([...new Set(synthetic!.features.map(({ dictionary }) => dictionary))], ['synthetic group+value', 'synthetic overlapping', 'synthetic over-fitted']);
+  assert.ok(synthetic!.answers.filter(({ test: kind }) => kind === 'approximation').every(({ holds }) => holds === true));
+  assert.is(synthetic!.answers.find(({ what, dictionary }) => dictionary === 'synthetic over-fitted' && /precision/.test(what))!.holds, true);
   assert.equal(checkpoints!.tradeOffs.map(({ dictionary, epoch }) => `${dictionary} ${epoch}`).slice(0, 6), [
     'vanilla λ=0.5, epoch 1 1', 'vanilla λ=2, epoch 1 1', 'topk K=2, epoch 1 1', 'vanilla λ=0.5, epoch 2 2', 'vanilla λ=2, epoch 2 2', 'topk K=2, epoch 2 2',
   ]);

@@ -4,7 +4,7 @@ import type { Chart, Panel } from '../charts.ts';
 import { groupBy, meanOf } from '../groups.ts';
 import { legendOf, linesPanel, looksOf, namedPanel, scatterPanel, type NamedRow } from '../panels.ts';
 import { score } from '../text.ts';
-import { checkpointsCharts, promptsChart, tradeOffChart, weightsChart } from './control-charts.ts';
+import { checkpointsCharts, promptsChart, syntheticChart, tradeOffChart, weightsChart } from './control-charts.ts';
 
 type Tests = NonNullable<StageResults['tests']>;
 
@@ -13,7 +13,7 @@ export function reproductionCharts({ results }: Reproduction): Chart[] {
   const { tests, interpretability, geometry, parametrizations, checkpoints, probing, mechanism, occlusion } = results;
   const charts = [
     tests && approximationChart(tests), tests && promptsChart(tests), tests && controlChart(tests), tests && tradeOffChart(tests), tests && weightsChart(tests), tests && methodsChart(tests),
-    ...(checkpoints ? checkpointsCharts(checkpoints, tests) : []), interpretability && interpretabilityChart(interpretability),
+    ...(checkpoints ? checkpointsCharts(checkpoints, tests) : []), results.synthetic && syntheticChart(results.synthetic), interpretability && interpretabilityChart(interpretability),
     results.causal && causalChart(results.causal), results.causal && patchingChart(results.causal),
     parametrizations && parametrizationsChart(parametrizations), geometry && geometryChart(geometry), probing && probingChart(probing),
     mechanism && mechanismChart(mechanism), occlusion && occlusionChart(occlusion), results['over-splitting'] && overSplittingChart(results['over-splitting']),

@@ -96,4 +96,18 @@ export function checkpointsCharts({ control, correlations, tradeOffs, k }: Check
   return [best, foretells, plane];
 }
 
+/** Synthetic dictionaries beside the supervised one that they are made of. */
+export function syntheticChart({ control, prompts }: NonNullable<StageResults['synthetic']>): Chart {
+  const looks = looksOf(control.map(({ dictionary }) => dictionary));
+  return {
+    id: 'synthetic', title: 'Dictionaries with known answers', legend: legendOf(looks), wide: false,
+    panels: [...groupBy(control, (row) => `${row.crossSection}: edit ${row.attribute}`)].map(([title, own]) => linesPanel({
+      title, looks, rules: [{ y: own[0]!.accuracyNoEdit }], x: { title: 'Weight removed (share)', domain: [0, 1.1], format: '.1f' }, y: { title: 'Edit accuracy (share)', domain: [0, 1.02], format: '.1f' },
+      points: own.flatMap(({ weightRemoved, accuracy, dictionary, k }) => (weightRemoved === null ? [] : [{ x: weightRemoved, y: accuracy, series: dictionary, tip: `${dictionary}, k = ${k}: accuracy ${score(accuracy, 3)}, weight removed ${score(weightRemoved, 3)}` }])),
+    })),
+    reading: 'Made of the supervised codes and known beforehand: a feature for each gender beside those of names; features for overlapping sets of names; one feature for every combination of values. '
+      + `All approximate as the supervised dictionary does; edits take a feature more, several, or the whole reconstruction. The tests have to say so (${prompts} prompts).`,
+  };
+}
+
 const MOST_SITES = 9;

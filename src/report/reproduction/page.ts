@@ -23,7 +23,7 @@ export async function renderReproduction(reproduction: Reproduction): Promise<st
 <p class="reading">${escapeHtml(chart.reading)}</p>
 ${legend(chart.legend)}
 <div class="panels${chart.wide ? ' wide' : ''}">${figures.join('\n')}</div>
-${numbers ? `<details><summary>All numbers</summary>${numbers}</details>` : ''}</section>`);
+${numbers ? `<details${chart.id === 'synthetic' ? ' open' : ''}><summary>All numbers</summary>${numbers}</details>` : ''}</section>`);
   }
   const links = [['published', 'Published numbers'], ...charts.map(({ id }) => [id, id]), ...(results.metrics ? [['metrics', 'metrics']] : []), ['time', 'Time'], ['setup', 'Settings']] as const;
   return `${pageHead(title)}
@@ -77,10 +77,10 @@ function facts({ results, stages, environment, published }: Reproduction): strin
 function publishedSection({ published }: Reproduction): string {
   const measured = published.filter((row) => row.measured !== null);
   const absent = [...groupBy(published.filter((row) => row.measured === null), (row) => row.reason ?? '')];
-  const cells = (row: Reproduction['published'][number]) => [row.what, score(row.published, 3), row.source, row.tolerance === null ? '–' : `±${score(row.tolerance, 3)}`, score(row.measured, 3), row.within === null ? '–' : row.within ? 'yes' : 'no', row.reason ?? ''];
-  const head = ['What', 'Published', 'Source', 'Tolerance', 'Measured', 'Within', 'Note'];
+  const cells = (row: Reproduction['published'][number]) => [row.what, score(row.published, 3), row.source, row.tolerance === null ? '–' : `±${score(row.tolerance, 3)}`, score(row.measured, 3), row.within === null ? '–' : row.within ? 'yes' : 'no'];
+  const head = ['What', 'Published', 'Source', 'Tolerance', 'Measured', 'Within'];
   return `<p class="reading">A number is compared where this model and these settings can give it. ${measured.length} of ${published.length} are; the others are left out with the reason, never filled.</p>
-${measured.length > 0 ? table('Measured beside published', head, [measured.map(cells)], 1) : ''}
+${[...groupBy(measured, (row) => row.reason ?? '')].map(([reason, rows]) => table(`Measured beside published${reason ? `; to be taken with care: ${reason}` : ''}`, head, [rows.map(cells)], 1)).join('\n')}
 ${absent.map(([reason, rows]) => `<details><summary>${rows.length} left out: ${escapeHtml(reason)}</summary>${table('Published, not measured here', head.slice(0, 4), [rows.map((row) => cells(row).slice(0, 4))], 1)}</details>`).join('\n')}`;
 }
 
@@ -138,6 +138,10 @@ function metricsTable({ rows, tokens }: NonNullable<Reproduction['results']['met
 
 /** Every number of a chart. */
 const TABLES: Record<string, (reproduction: Reproduction) => string> = {
+  synthetic: ({ results }) => table('Known answers beside measured ones, means over sites, cross-sections and edits', ['Dictionary', 'Test', 'What', 'Known', 'Measured', 'Holds'],
+    [...groupBy(results.synthetic!.answers, (row) => row.dictionary).values()].map((rows) => rows.map((row) => [
+      row.dictionary.replace('synthetic ', ''), row.test, row.what, row.known, score(row.measured, 3), row.holds === null ? '–' : row.holds ? 'yes' : 'no',
+    ])), 4),
   approximation: ({ results }) => table('Scores, and the mean logit differences that they compare', ['Cross-section', 'Dictionary', 'Sufficiency', 'Necessity', 'LD clean', 'LD mean-ablated', 'LD reconstructed', 'LD residual', 'Mean |change|'],
     [...groupBy(results.tests!.approximation, (row) => row.crossSection).values()].map((rows) => rows.map((row) => [
       row.crossSection, row.dictionary, score(row.sufficiency, 3), score(row.necessity, 3), score(row.logitDiffClean), score(row.logitDiffMeanAblated), score(row.logitDiffReconstructed), score(row.logitDiffResidual), score(row.meanAbsoluteChange),
