@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { FileError } from '../errors.ts';
 import { Turns, type HubCache, type Incomplete, type StoredFile } from './hub-cache.ts';
 import { describeFault } from './node-directory.ts';
-import { writeFileAtomic } from './node-write.ts';
+import { isAlive, writeFileAtomic } from './node-write.ts';
 
 /** How often a file that another process has is looked at, in milliseconds. */
 const LOOK_AGAIN = 200;
@@ -182,17 +182,7 @@ async function lock(path: string, fail: (what: string, path: string, cause: unkn
 /** Whether nobody has a lock any more: its process is gone, or had our number before us, or never came to write its own. */
 async function left(path: string): Promise<boolean> {
   const holder = Number(await readFile(path, 'utf8').catch(() => ''));
-  if (holder > 0) return holder === process.pid || !alive(holder);
+  if (holder > 0) return holder === process.pid || !isAlive(holder);
   const found = await stat(path).catch(() => null);
   return found !== null && Date.now() - found.mtimeMs > UNSIGNED;
-}
-
-function alive(pid: number): boolean {
-  try {
-    // Signal 0 asks whether the process is there.
-    process.kill(pid, 0);
-    return true;
-  } catch (cause) {
-    return (cause as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

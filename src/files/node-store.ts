@@ -3,7 +3,7 @@ import { appendFile, mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, normalize, sep } from 'node:path';
 import { FileError } from '../errors.ts';
 import { describeFault } from './node-directory.ts';
-import { writeDirectoryAtomic, writeFileAtomic } from './node-write.ts';
+import { removeLeftovers, writeDirectoryAtomic, writeFileAtomic } from './node-write.ts';
 
 export interface DirectoryStore {
   has(name: string): Promise<boolean>;
@@ -22,6 +22,8 @@ export function directoryStore(root: string): DirectoryStore {
   const fail = (what: string, path: string, cause: unknown): never => {
     throw new FileError(`cannot ${what} ${path}: ${describeFault(cause as NodeJS.ErrnoException)}`, { cause });
   };
+  /** Directories that were looked through for what killed processes left. */
+  const cleared = new Set<string>();
   const exists = async (path: string): Promise<boolean> => stat(path).then(() => true, () => false);
   return {
     has: async (name) => exists(inside(name)),
@@ -37,6 +39,10 @@ export function directoryStore(root: string): DirectoryStore {
     /** A new folder appears whole or not at all; in an older one each file is replaced so, and other files stay. */
     async put(name, files) {
       const path = inside(name);
+      for (const directory of [dirname(path), path]) {
+        if (!cleared.has(directory)) await removeLeftovers(directory);
+        cleared.add(directory);
+      }
       if (!(await exists(path))) {
         await writeDirectoryAtomic(path, files);
         return;

@@ -3,7 +3,7 @@
  * same file system) and is renamed when complete. Node only.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, rename, rm, stat, unlink } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { FileError } from '../errors.ts';
 import { describeFault } from './node-directory.ts';
@@ -13,6 +13,32 @@ export type FileData = string | Uint8Array | readonly Uint8Array[];
 
 function temporaryName(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`);
+}
+
+const TEMPORARY = /^\.(.+)\.(\d+)-[0-9a-f]{8}\.tmp(\.old)?$/;
+
+/**
+ * Clears a directory of what processes that are gone left half-written, and puts back what one of them was about to replace. What cannot be
+ * removed stays: it is in nobody's way.
+ */
+export async function removeLeftovers(directory: string): Promise<void> {
+  for (const name of await readdir(directory).catch(() => [])) {
+    const [, target, pid, old] = TEMPORARY.exec(name) ?? [];
+    if (!pid || Number(pid) === process.pid || isAlive(Number(pid))) continue;
+    const replaced = old && !(await stat(join(directory, target!)).catch(() => null));
+    await (replaced ? rename(join(directory, name), join(directory, target!)) : rm(join(directory, name), { recursive: true, force: true })).catch(() => {});
+  }
+}
+
+/** Whether there is a process of this number. */
+export function isAlive(pid: number): boolean {
+  try {
+    // Signal 0 asks whether the process is there.
+    process.kill(pid, 0);
+    return true;
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }
 
 function refuse(what: string, cause: unknown): never {

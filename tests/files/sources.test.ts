@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { FileError } from '../../src/errors.ts';
 import { encodeSafetensors, memorySource, openSafetensors, openSource, urlSource, type FileSource } from '../../src/files/index.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
+import { directoryStore } from '../../src/files/node-store.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../../src/files/node-write.ts';
 import { refusal } from '../support/refusal.ts';
 
@@ -186,6 +187,21 @@ test('an output directory is made, or the reason told before work starts', async
   assert.match(await refusal(() => assertWritable(join(root, 'a.bin', 'out'))), /cannot write to the directory .*a\.bin.out: a part of the path is a file/);
   assert.match(await refusal(() => assertWritable(join(root, 'a.bin'))), /cannot write to the directory .*a\.bin: a part of the path is a file/);
   assert.match(await refusal(() => assertWritable('/proc/none')), /cannot write to the directory \/proc\/none: no such file or directory/);
+});
+
+test('what killed processes left is cleared, and what they were about to replace is put back', async () => {
+  const folder = mkdtempSync(join(root, 'left-'));
+  // A number that no process has, and that of this one.
+  const [gone, here] = ['2147483646-00c0ffee', `${process.pid}-00c0ffee`];
+  for (const name of ['kept', `.half.${gone}.tmp`, `.busy.${here}.tmp`, '.other.tmp']) writeFileSync(join(folder, name), name);
+  for (const name of [`.whole.${gone}.tmp`, `.whole.${gone}.tmp.old`, `.done.${gone}.tmp.old`, 'done']) {
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, 'file'), name);
+  }
+  await directoryStore(folder).put('new', { 'file': new Uint8Array(1) });
+  assert.equal(readdirSync(folder).sort(), [`.busy.${here}.tmp`, '.other.tmp', 'done', 'kept', 'new', 'whole'].sort());
+  assert.is(readFileSync(join(folder, 'whole', 'file'), 'utf8'), `.whole.${gone}.tmp.old`);
+  assert.is(readFileSync(join(folder, 'done', 'file'), 'utf8'), 'done');
 });
 
 test.run();
