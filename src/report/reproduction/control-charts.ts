@@ -42,7 +42,7 @@ export function tradeOffChart({ control }: Tests): Chart {
   return {
     id: 'trade-off', title: 'Accuracy against weight removed, on the paper’s scale', legend: legendOf(looks), panels,
     reading: 'As in figure 4 of arXiv 2405.08366: the supervised edit stands at (0, 1), where the dashed lines cross, no edit at height 0, and removing everything at the right end. An SAE whose line '
-      + 'comes near the crossing edits as well, and as sparingly, as supervised features. Accuracies are clipped to [0, 2]; an edit without any effect to compare with is left out.',
+      + 'comes near the crossing edits as well, and as sparingly, as supervised features. Accuracies are clipped to [0, 2], weights beyond the axis are drawn at its edge; an edit without any effect to compare with is left out.',
   };
 }
 
