@@ -35,7 +35,7 @@ caption { text-align: left; color: var(--muted); padding: 0 0 .4rem; }
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; overflow-wrap: normal; }
 th { font-weight: 600; vertical-align: bottom; }
 th.text, td.text, tbody th { text-align: left; }
-td.text, tbody th { white-space: normal; min-width: 7rem; }
+td.text, tbody th { white-space: normal; min-width: 7rem; vertical-align: middle; }
 tbody th { font-weight: 400; }
 tbody.group { border-top: 2px solid var(--line); }
 details { margin-top: .8rem; }

@@ -30,6 +30,11 @@ export function times(count: number, cost: Cost): Cost {
   return { operations: count * cost.operations, bytes: count * cost.bytes, dispatches: count * cost.dispatches, peak: count > 0 ? cost.peak : 0 };
 }
 
+/** Many small kernels and reads between them. */
+export function launches(count: number): Cost {
+  return { ...NOTHING, dispatches: count };
+}
+
 /** All weights of a model, in bytes. */
 export function weightBytes({ layers, width, vocabulary }: ModelShape): number {
   return 4 * (12 * layers * width ** 2 + vocabulary * width);
@@ -86,17 +91,17 @@ export function codesCost({ rows, width, features }: DictionarySize, products = 
   };
 }
 
-/** Kernels of one step that do not grow with the dictionaries. */
-const STEP_DISPATCHES = 16;
+/** Kernels of one step of dictionaries that are trained side by side. */
+const STEP_DISPATCHES = 20;
 
-/** Training of dictionaries side by side: five products of examples, width and features a step, and Adam over two matrices. */
-export function trainingCost({ rows, width, features }: DictionarySize, dictionaries: number, sites: number, batch: number, epochs: number): Cost {
+/** Training of dictionaries, in so many batches: five products of examples, width and features a step, and Adam over two matrices. */
+export function trainingCost({ rows, width, features }: DictionarySize, dictionaries: number, { sites = 1, batches = 1, batch, epochs }: { sites?: number; batches?: number; batch: number; epochs: number }): Cost {
   const steps = epochs * Math.ceil(rows / batch);
   const parameters = dictionaries * 2 * width * features;
   return {
     operations: epochs * rows * dictionaries * 10 * width * features + steps * 12 * parameters,
     bytes: 4 * (steps * 8 * parameters + epochs * rows * dictionaries * (6 * features + 8 * width)),
-    dispatches: steps * STEP_DISPATCHES,
+    dispatches: steps * STEP_DISPATCHES * batches,
     peak: 4 * (4 * parameters + sites * rows * width + dictionaries * batch * 2 * features),
   };
 }
@@ -113,13 +118,14 @@ export interface Rates { operations: number; bytes: number; dispatches: number }
 
 /**
  * Shares of the ceilings that whole forward passes and training steps reach. On CPU drivers measured: 14 to 16 of 65 GFLOP/s, 27 to 36 % of the
- * copy rate. On GPUs estimated, because none was at hand when this was written.
+ * copy rate; a dispatch takes twenty times as long as the smallest there is, which says that threads have to be woken for it. On GPUs
+ * estimated, because none was at hand when this was written.
  */
-const SHARES = { software: { operations: 0.24, bytes: 0.3 }, hardware: { operations: 0.35, bytes: 0.6 } };
+const SHARES = { software: { operations: 0.24, bytes: 0.3, dispatches: 0.05 }, hardware: { operations: 0.35, bytes: 0.6, dispatches: 0.5 } };
 
 export function ratesOf({ gflops, copyGBps, dispatchesPerSecond }: Pick<Ceilings, 'gflops' | 'copyGBps' | 'dispatchesPerSecond'>, software: boolean): Rates {
   const share = software ? SHARES.software : SHARES.hardware;
-  return { operations: 1e9 * gflops * share.operations, bytes: 1e9 * copyGBps * share.bytes, dispatches: dispatchesPerSecond };
+  return { operations: 1e9 * gflops * share.operations, bytes: 1e9 * copyGBps * share.bytes, dispatches: share.dispatches * dispatchesPerSecond };
 }
 
 /** Arithmetic and memory traffic go side by side, and the slower one counts; launching comes on top. */

@@ -2,7 +2,7 @@
 import { editName, type EditedSection, type EvaluationTask } from '../evaluation/index.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { distinctSites, promptsPerRun, type Prompts, type SiteAddress } from '../task/index.ts';
-import { codesCost, greedyCost, NOTHING, runCost, times, total, trainingCost, type Cost, type ModelShape } from './cost.ts';
+import { codesCost, greedyCost, launches, NOTHING, runCost, times, total, trainingCost, type Cost, type ModelShape } from './cost.ts';
 import { parametrizationsFor } from './lab.ts';
 import type { Settings } from './settings.ts';
 import { DISCOVERY } from './stages-core.ts';
@@ -94,28 +94,28 @@ export function stageCosts(sizes: Sizes, known: boolean): Record<string, Cost> {
   const wide = Math.max(...occlusion.features);
   return {
     sections: known ? NOTHING : discovery(sizes),
-    saes: total([collect(trainPrompts), trainingCost({ rows: trainPrompts, width, features }, sites.length * saes, sites.length, settings.training.batch ?? 128, settings.training.epochs ?? 60)]),
-    tests: total([collect(interpreted), everySae(codesCost({ rows: interpreted, width, features }, 1)), testsCost(sizes)]),
+    saes: total([collect(interpreted), trainingCost({ rows: trainPrompts, width, features }, sites.length * saes, { sites: sites.length, batches: variants, batch: settings.training.batch ?? 128, epochs: settings.training.epochs ?? 60 })]),
+    tests: total([everySae(codesCost({ rows: interpreted, width, features }, 1)), testsCost(sizes)]),
     recovered: total([forward(selectionPrompts), ...sites.map((site) => times(2 + saes, patched(selectionPrompts, [site])))]),
-    interpretability: everySae(total([codesCost({ rows: interpreted, width, features }, 1), codesCost({ rows: interpreted, width: features, features: values }, 1)])),
+    interpretability: everySae(total([launches(20), codesCost({ rows: interpreted, width, features }, 1), codesCost({ rows: interpreted, width: features, features: values }, 1)])),
     causal: total([
       times(2, forward(close)), ...sections.map(({ sites: own }) => times(1 + 2 * divisions, patched(close, own))),
       ...answers.map(({ section, edits: count }) => times(count * (1 + 2 * divisions), patched(close, section.sites))),
     ]),
     features: total(outputs.map((site) => times(variants, collect(settings.featurePages.features * settings.featurePages.examples, [site])))),
-    geometry: everySae(codesCost({ rows: values, width, features }, 1)),
+    geometry: everySae(total([launches(15), codesCost({ rows: values, width, features }, 1)])),
     parametrizations: times(sites.length * supervised, codesCost({ rows: settings.prompts, width, features: values })),
     checkpoints: checkpointsCost(sizes),
     synthetic: syntheticCost(sizes),
     probing: total([times(edits, collect(settings.prompts)), times((reduced ? 4 : sites.length) * 120, codesCost({ rows: trainPrompts, width, features: values }))]),
     mechanism: heads === 0 ? NOTHING : total([collect(trainPrompts), times(2, collect(close))]),
     metrics: total(outputs.map((site) => times(variants, total([forward(metered, length), times(2, patched(metered, [site], length))])))),
-    occlusion: total([collect(occlusion.examples + interpreted), trainingCost({ rows: occlusion.examples, width, features: wide }, occlusion.features.length * occlusion.lambdas.length + occlusion.alphas.length, 1, 128, occlusion.epochs)]),
-    'over-splitting': total([collect(3 * trainPrompts), trainingCost({ rows: trainPrompts, width, features }, overSplitting.seeds + 1, 2, 128, overSplitting.epochs)]),
-    'over-splitting-toy': { operations: toys.seeds * toys.idealSamples * (2000 * 12 + 2 * 100 * 1000 + 100 * 60 * 100), bytes: toys.seeds * toys.idealSamples * 100 * 8, dispatches: 4000, peak: 2 ** 26 },
-    'occlusion-toy': trainingCost({ rows: toys.occlusionFull ? 20_000 : 4096, width: 64, features: toys.occlusionFull ? 1200 : 192 }, toys.occlusionFull ? 108 : 12, 1, toys.occlusionFull ? 512 : 64, toys.occlusionFull ? 1000 : 20),
+    occlusion: total([collect(occlusion.examples + interpreted), trainingCost({ rows: occlusion.examples, width, features: wide }, occlusion.features.length * occlusion.lambdas.length + occlusion.alphas.length, { batches: occlusion.features.length + 1, batch: 128, epochs: occlusion.epochs })]),
+    'over-splitting': total([collect(3 * trainPrompts), trainingCost({ rows: trainPrompts, width, features }, overSplitting.seeds + 1, { sites: 2, batches: 2, batch: 128, epochs: overSplitting.epochs })]),
+    'over-splitting-toy': { operations: toys.seeds * toys.idealSamples * 1.5 * (2000 * 12 + 2 * 100 * 1000 + 100 * 60 * 100), bytes: toys.seeds * toys.idealSamples * 100 * 8, dispatches: 4000, peak: 2 ** 26 },
+    'occlusion-toy': trainingCost({ rows: toys.occlusionFull ? 20_000 : 4096, width: 64, features: toys.occlusionFull ? 1200 : 192 }, toys.occlusionFull ? 108 : 12, { batches: 2, batch: toys.occlusionFull ? 512 : 64, epochs: toys.occlusionFull ? 1000 : 20 }),
     'greater-than': shape.vocabulary < 50257 ? NOTHING : total([
-      collect(greaterThan.train), times(2, forward(greaterThan.prompts)), trainingCost({ rows: greaterThan.train, width, features }, 20 * greaterThan.lambdas.length, 20, 128, greaterThan.epochs),
+      collect(greaterThan.train), times(2, forward(greaterThan.prompts)), trainingCost({ rows: greaterThan.train, width, features }, 20 * greaterThan.lambdas.length, { sites: 20, batch: 128, epochs: greaterThan.epochs }),
       times(20 * greaterThan.lambdas.length, patched(greaterThan.prompts, [{ kind: 'z', layer: shape.layers / 2, head: 0, position: 'end' }])),
     ]),
   };
