@@ -7,5 +7,10 @@ export {
   columnIds, columnSpaces, independent, ioiParametrization, IOI_PARAMETRIZATIONS, type AttributeSpace, type Parametrization, type Term,
 } from './parametrization.ts';
 export { Sae, type SaeMetadata, type SaeOptions, type SaeVariantName } from './sae.ts';
-export { loadSae, readSaeConfig, saeFiles, type ExpectedSite, type SaeFileConfig } from './saelens.ts';
+export { saeFiles } from './saelens.ts';
+export { loadSae, openSae, readSaeConfig, splitAddress } from './formats/load.ts';
+export { type ExpectedSite } from './formats/check.ts';
+export { type SaeChoice, type SaeFileConfig } from './formats/format.ts';
+export { readSparsity } from './formats/saelens.ts';
+export { GPT2_RELEASES, releaseOf, type Release } from './formats/releases.ts';
 export { WEIGHT_THRESHOLD, type Rankings } from './sae-edits.ts';

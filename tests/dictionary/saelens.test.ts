@@ -1,35 +1,16 @@
 import * as assert from 'uvu/assert';
 import { FileError, ShapeError, UsageError } from '../../src/errors.ts';
 import { Sae } from '../../src/dictionary/sae.ts';
-import { loadSae, readSaeConfig, saeFiles } from '../../src/dictionary/saelens.ts';
+import { loadSae, readSaeConfig } from '../../src/dictionary/formats/load.ts';
+import { saeFiles } from '../../src/dictionary/saelens.ts';
 import { memorySource, type FileSource } from '../../src/files/index.ts';
 import { Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random } from '../support/numbers.ts';
+import { safetensorsFile } from '../support/safetensors-file.ts';
 
 const test = gpuSuite('saelens layout');
 const gpu = await testGpu();
-
-/** A safetensors file put together byte by byte, by nothing but the format's description. */
-function byHand(tensors: [name: string, shape: number[], values: number[]][]): Uint8Array {
-  let offset = 0;
-  const header = Object.fromEntries(tensors.map(([name, shape, values]) => {
-    const begin = offset;
-    offset += values.length * 4;
-    return [name, { dtype: 'F32', shape, data_offsets: [begin, offset] }];
-  }));
-  const json = new TextEncoder().encode(JSON.stringify(header));
-  const bytes = new Uint8Array(8 + json.length + offset);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, json.length, true);
-  bytes.set(json, 8);
-  let at = 8 + json.length;
-  for (const [, , values] of tensors) for (const value of values) {
-    view.setFloat32(at, value, true);
-    at += 4;
-  }
-  return bytes;
-}
 
 /** Two inputs, three features: W_enc = [[1, 0, -1], [0, 2, 1]], decoder rows e₁, e₂ and (0.6, 0.8). */
 const tensors: [string, number[], number[]][] = [
@@ -41,7 +22,7 @@ const current = {
 };
 
 function source(config: unknown, files: Record<string, Uint8Array> = {}): FileSource {
-  return memorySource({ 'cfg.json': new TextEncoder().encode(JSON.stringify(config)), 'sae_weights.safetensors': byHand(tensors), ...files });
+  return memorySource({ 'cfg.json': new TextEncoder().encode(JSON.stringify(config)), 'sae_weights.safetensors': safetensorsFile(tensors), ...files });
 }
 
 /** x = (3, 4): x − b_dec = (2, 2), pre = (2, 4, 0) + b_enc = (2.5, 3, 0); x̂ = (2.5, 3) + b_dec. */
@@ -114,13 +95,13 @@ test('gated, top-k and jumprelu directories as SAELens writes them', () => gpu.s
     [{ architecture: undefined, activation_fn_str: 'topk', activation_fn_kwargs: { k: 1 } }, tensors, 'topk', [0, 3, 0]],
   ];
   for (const [config, own, variant, expected] of kinds) {
-    const sae = await loadSae(gpu, source({ ...current, ...config }, { 'sae_weights.safetensors': byHand(own) }));
+    const sae = await loadSae(gpu, source({ ...current, ...config }, { 'sae_weights.safetensors': safetensorsFile(own) }));
     assert.is(sae.variant, variant);
     assert.equal([...await sae.encode({ activations: Tensor.from(gpu, [3, 4], [1, 2]) }).read()], expected);
     sae.dispose();
   }
   // Activations are multiplied by 1/2 before such a dictionary: at twice x, twice the codes.
-  const scaler = { 'activation_scaler.json': new TextEncoder().encode('{"scaling_factor": 0.5}'), 'sae_weights.safetensors': byHand(kinds[1]![1]) };
+  const scaler = { 'activation_scaler.json': new TextEncoder().encode('{"scaling_factor": 0.5}'), 'sae_weights.safetensors': safetensorsFile(kinds[1]![1]) };
   const scaled = await loadSae(gpu, source({ ...current, architecture: 'jumprelu', normalize_activations: 'expected_average_only_in' }, scaler));
   assert.equal([...await scaled.encode({ activations: Tensor.from(gpu, [6, 8], [1, 2]) }).read()], [5, 0, 0]);
   scaled.dispose();
@@ -175,18 +156,18 @@ test('files that are broken or of another kind are refused by name', async () =>
   await refused(source({ ...current, activation_fn: 'tanh-relu' }), /activation_fn is "tanh-relu"/);
   await refused(source({ ...current, architecture: 'topk' }), /topk dictionary needs a whole number k/);
   await refused(source({ ...current, architecture: 'topk', k: 4 }), /k is 4/);
-  await refused(source({ ...current, architecture: 'topk', k: 1, rescale_acts_by_decoder_norm: true }), /rescale_acts_by_decoder_norm/);
+  await refused(source({ ...current, rescale_acts_by_decoder_norm: true }), /rescale_acts_by_decoder_norm/);
   await refused(source({ ...current, architecture: 'gated' }), /b_gate/);
   await refused(source({ ...current, architecture: 'jumprelu' }), /threshold/);
-  await refused(source({ ...current, normalize_activations: 'layer_norm' }), /normalize_activations is "layer_norm"/);
+  await refused(source({ ...current, normalize_activations: 'unit_variance' }), /normalize_activations is "unit_variance"/);
   await refused(source({ ...current, normalize_activations: 'expected_average_only_in' }), /activation_scaler/);
-  await refused(source({ ...current, apply_b_dec_to_input: false }), /apply_b_dec_to_input/);
+  await refused(source({ ...current, reshape_activations: 'hook_q' }), /reshape_activations is "hook_q"/);
   await refused(source({ ...current, d_sae: 4 }), /W_enc has shape \[2, 3\], but cfg.json says \[2, 4\]/);
   await refused(source({ ...current, d_in: 'two' }), /d_in is "two"/);
   await refused(source([]), /not a JSON object/);
-  await refused(source(current, { 'sae_weights.safetensors': byHand(tensors).subarray(0, -4) }), /W_enc|b_enc|W_dec|b_dec|byte/);
-  await refused(source(current, { 'sae_weights.safetensors': byHand(tensors.slice(0, 3)) }), /b_dec/);
-  await refused(source(current, { 'sae_weights.safetensors': byHand(tensors.map(([n, s, v]) => [n, s, v.map(() => NaN)])) }), /W_enc holds NaN/);
+  await refused(source(current, { 'sae_weights.safetensors': safetensorsFile(tensors).subarray(0, -4) }), /W_enc|b_enc|W_dec|b_dec|byte/);
+  await refused(source(current, { 'sae_weights.safetensors': safetensorsFile(tensors.slice(0, 3)) }), /b_dec/);
+  await refused(source(current, { 'sae_weights.safetensors': safetensorsFile(tensors.map(([n, s, v]) => [n, s, v.map(() => NaN)])) }), /W_enc holds NaN/);
   await refused(memorySource({}), /cfg.json/);
   assert.is((await readSaeConfig(source(current))).scale, 1);
 });
