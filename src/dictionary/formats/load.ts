@@ -7,12 +7,13 @@ import { checkSite, processingOf, type ExpectedSite } from './check.ts';
 import { dictionaryLearning } from './dictionary-learning.ts';
 import type { FoundSae, SaeChoice, SaeFileConfig, SaeFiles, SaeFormat } from './format.ts';
 import { kk } from './kk.ts';
+import { openai } from './openai.ts';
 import { releaseOf, type Release } from './releases.ts';
 import { saelens } from './saelens.ts';
 import { readWeights } from './weights.ts';
 
 /** In the order in which they are tried: those that two layouts could take for their own come first to the narrower one. */
-const FORMATS: readonly SaeFormat[] = [kk, dictionaryLearning, saelens];
+const FORMATS: readonly SaeFormat[] = [kk, dictionaryLearning, openai, saelens];
 
 /**
  * Loads a dictionary in any of the layouts and checks that it belongs where it is to be used; what cannot be checked is in its `warnings`. A file
