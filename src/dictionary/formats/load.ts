@@ -5,6 +5,7 @@ import type { Gpu } from '../../gpu/index.ts';
 import { Sae } from '../sae.ts';
 import { checkSite, processingOf, type ExpectedSite } from './check.ts';
 import { dictionaryLearning } from './dictionary-learning.ts';
+import { e2e } from './e2e.ts';
 import type { FoundSae, SaeChoice, SaeFileConfig, SaeFiles, SaeFormat } from './format.ts';
 import { kk } from './kk.ts';
 import { openai } from './openai.ts';
@@ -13,7 +14,7 @@ import { saelens } from './saelens.ts';
 import { readWeights } from './weights.ts';
 
 /** In the order in which they are tried: those that two layouts could take for their own come first to the narrower one. */
-const FORMATS: readonly SaeFormat[] = [kk, dictionaryLearning, openai, saelens];
+const FORMATS: readonly SaeFormat[] = [kk, dictionaryLearning, openai, e2e, saelens];
 
 /**
  * Loads a dictionary in any of the layouts and checks that it belongs where it is to be used; what cannot be checked is in its `warnings`. A file
