@@ -11,10 +11,11 @@ import { kk } from './kk.ts';
 import { openai } from './openai.ts';
 import { releaseOf, type Release } from './releases.ts';
 import { saelens } from './saelens.ts';
+import { sparsify } from './sparsify.ts';
 import { readWeights } from './weights.ts';
 
 /** In the order in which they are tried: those that two layouts could take for their own come first to the narrower one. */
-const FORMATS: readonly SaeFormat[] = [kk, dictionaryLearning, openai, e2e, saelens];
+const FORMATS: readonly SaeFormat[] = [kk, dictionaryLearning, openai, e2e, sparsify, saelens];
 
 /**
  * Loads a dictionary in any of the layouts and checks that it belongs where it is to be used; what cannot be checked is in its `warnings`. A file
