@@ -7,7 +7,7 @@ import { openSource, type FileSource } from '../files/index.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import { saeFiles, type Sae } from '../dictionary/index.ts';
 import type { Gpt2, WeightType } from '../model/index.ts';
-import { checkSite, collectActivations, distinctSites, formatSite, grammarFor, hookOf, IoiTask, parseSite, type SiteAddress } from '../task/index.ts';
+import { checkSite, collectActivations, distinctSites, formatSite, grammarFor, IoiTask, parseSite, trainedOn, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import {
   checkVariant, dictionaryFolder, logLine, readCheckpoint, RELEASED_TRAINING, releasedTraining, trainDefaults, trainSaes, trainVariants, variantDefaults, variantPolicies,
@@ -174,8 +174,7 @@ async function activationsOf(model: Gpt2, source: FileSource, sites: readonly Si
 
 function metadataOf(model: Gpt2, site: SiteAddress, options: Options): Record<string, unknown> {
   return {
-    model_name: model.name, model_hash: model.hash, hook_name: hookOf(site), hook_head_index: site.head, site: formatSite(site),
-    kind: site.kind, layer: site.layer, head: site.head, position: site.position, weight_processing: model.processing, weights: model.weightType,
+    ...trainedOn(model, site), kind: site.kind, layer: site.layer, head: site.head,
     dataset_path: 'ioi', training_prompts: options.prompts, epochs: options.epochs, training_batch: options.batch,
   };
 }

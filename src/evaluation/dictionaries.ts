@@ -2,7 +2,7 @@
 import { type Dictionary, SupervisedCodes } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, hookOf, type Prompts, type SiteAddress } from '../task/index.ts';
+import { formatSite, trainedOn, type Prompts, type SiteAddress } from '../task/index.ts';
 import { activeMask, meanColumns, sub, sumRows, sumSquaresRows, type Tensor } from '../tensor/index.ts';
 import { trainSaes, type LogRecord, type SaeJob, type TrainSettings } from '../training/index.ts';
 import { attributeIds, Catalogue } from './catalogue.ts';
@@ -62,7 +62,7 @@ export async function trainVanilla(
   if (lambdas.length === 0) throw new UsageError('SAEs are to be trained, but no sparsity weight is given');
   const jobs = sites.flatMap((site) => lambdas.map((l1): SaeJob => ({
     name: `vanilla ${formatSite(site)} λ=${l1}`, data: activations.get(formatSite(site))!, l1, seed: fitting.seed,
-    metadata: { model_name: model.name, hook_name: hookOf(site), hook_head_index: site.head, position: site.position, site: formatSite(site) },
+    metadata: trainedOn(model, site),
   })));
   const curves: CurvePoint[][] = jobs.map(() => []);
   const { saes, finished } = await trainSaes(model.gpu, jobs, {

@@ -4,7 +4,7 @@ import {
   approximationRow, approximationRows, choose, chooseByTradeOff, controlRow, controlRows, dictionaryRow, describe, findSections, givenSections, mean, agreement, measureRecovered, measureTradeOff, positiveShare,
   recoveredRowSchema, scorePrompts, sectionSchema, selectionDistances, siteRow, weightRow, type EditPlan, type EditedSection, type Scoring,
 } from '../evaluation/index.ts';
-import { formatSite, hookOf, batchFor } from '../task/index.ts';
+import { batchFor, formatSite, trainedOn } from '../task/index.ts';
 import { trainSweep, variantDefaults } from '../training/index.ts';
 import { labInputs, type Lab, type SaesResult, type SectionsResult } from './lab.ts';
 import { addressOf, storeWithin, type Stage } from './stage.ts';
@@ -66,7 +66,7 @@ export function saesStage(settings: Settings): Stage<Lab> {
       const plan = {
         sites: lab.sites(sections).map((site) => ({
           name: formatSite(site), activations: activations.get(formatSite(site))!,
-          metadata: { model_name: lab.model.name, model_hash: lab.model.hash, hook_name: hookOf(site), hook_head_index: site.head, position: site.position, site: formatSite(site) },
+          metadata: trainedOn(lab.model, site),
         })),
         // Published rates go for every kind; without one each kind has its own.
         variants: variants.map((own) => ({ ...own, ...(training.learningRate === undefined ? { learningRate: variantDefaults[own.variant].learningRate } : {}) })),

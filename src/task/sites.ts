@@ -3,6 +3,7 @@
  * and cross-sections: sets of sites that are patched and edited together in one forward pass.
  */
 import { UnknownSiteError, UsageError } from '../errors.ts';
+import type { Gpt2 } from '../model/index.ts';
 
 export const SITE_KINDS = ['q', 'k', 'v', 'z'] as const;
 export type SiteKind = (typeof SITE_KINDS)[number];
@@ -49,6 +50,14 @@ export function distinctSites(sites: readonly SiteAddress[]): SiteAddress[] {
 /** The TransformerLens hook that holds the site: `blocks.L.attn.hook_z`, [batch, position, head, dHead]. */
 export function hookOf({ kind, layer }: Pick<SiteAddress, 'kind' | 'layer'>): string {
   return `blocks.${layer}.attn.hook_${kind}`;
+}
+
+/** What SAELens' cfg.json says of where a dictionary was trained; a model from a hub with the commit that gives the same one again. */
+export function trainedOn({ name, hash, origin, processing, weightType }: Pick<Gpt2, 'name' | 'hash' | 'origin' | 'processing' | 'weightType'>, site: SiteAddress): Record<string, unknown> {
+  return {
+    model_name: origin?.repository ?? name, model_hash: hash, ...(origin ? { model_from_pretrained_kwargs: { revision: origin.commit } } : {}), hook_name: hookOf(site), hook_head_index: site.head,
+    position: site.position, site: formatSite(site), weight_processing: { ...processing }, weights: weightType,
+  };
 }
 
 /** Throws UnknownSiteError if a model of this size does not have the site. */
