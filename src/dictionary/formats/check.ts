@@ -31,11 +31,12 @@ const OPTIONS: Readonly<Record<string, string>> = {
 /** By hook: the kinds of processing that change what is there. A hook that none of these names may be changed by all. */
 const CHANGES: readonly (readonly [hook: RegExp, kinds: readonly string[]])[] = [
   [/(^|\.)hook_(embed|pos_embed|resid_\w+|mlp_out|attn_out|mlp_in|attn_in|[qkv]_input)$/, ['centerWritingWeights']],
-  [/attn\.hook_result$/, ['centerWritingWeights', 'foldValueBiases']],
+  [/attn\.hook_result$/, ['centerWritingWeights', 'foldValueBiases', 'refactorFactoredAttnMatrices']],
   [/attn\.hook_[zv]$/, ['foldValueBiases', 'refactorFactoredAttnMatrices']],
   [/attn\.hook_[qk]$/, ['refactorFactoredAttnMatrices']],
   [/attn\.hook_(pattern|attn_scores)$|mlp\.hook_(pre|post)$|hook_scale$/, []],
   [/hook_normalized$/, ['foldLn']],
+  [/^logits$/, ['centerUnembed']],
 ];
 
 /**
