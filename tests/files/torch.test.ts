@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { FileError } from '../../src/errors.ts';
 import { memorySource, openTorch, TorchTensor, type FileSource, type TorchDict, type TorchFile } from '../../src/files/index.ts';
 import { random } from '../support/numbers.ts';
 import { refusal } from '../support/refusal.ts';
@@ -147,6 +148,26 @@ test('an archive that is cut off, or lacks what its description speaks of, is re
   const moved = torchFile({ weight: new Saved([2], [1, 2]) });
   moved[0] = 0;
   assert.match(await refusal(() => open(moved)), /record archive\/data\.pkl: byte 0 is not where it begins/);
+});
+
+test('a damaged file is read or refused, and does nothing else', async () => {
+  const whole = torchFile(new Map<string, Value>([['weight', new Saved([2, 3], numbers(6), { strides: [1, 2] })], ['state', { k: 32, list: ['a', -0.5, 2 ** 40] }]]), { large: true });
+  const rounds = 1200;
+  const noise = random(rounds * 6, 9).map((v) => (v + 1) / 2);
+  let opened = 0;
+  for (let round = 0; round < rounds; round++) {
+    const damaged = whole.slice();
+    // One to three bytes become others.
+    for (let i = 0; i <= round % 3; i++) damaged[Math.floor(noise[6 * round + 2 * i]! * whole.length)]! ^= 1 + Math.floor(noise[6 * round + 2 * i + 1]! * 255);
+    try {
+      const file = await open(damaged);
+      opened++;
+      for (const part of file.value instanceof Map ? file.value.values() : []) if (part instanceof TorchTensor) await file.f32(part);
+    } catch (error) {
+      assert.instance(error, FileError, `round ${round}: ${(error as Error).stack}`);
+    }
+  }
+  assert.ok(opened > 50 && opened < rounds - 50, `${opened} of ${rounds} could be read`);
 });
 
 test('a tensor that reaches beyond its storage is refused', async () => {

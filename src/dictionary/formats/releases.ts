@@ -53,7 +53,10 @@ function openAi(place: string, hook: string, short: string): Release[] {
 const END_TO_END = (['sce', 'scefr', 'scl', 'sle', 'slefr', 'sll'] as const).map((kind): Release => ({
   name: `gpt2-small-res_${kind}-ajt`, repository: `neuronpedia/gpt2-small__res_${kind}-ajt`, hooks: [2, 6, 10].map((layer) => `blocks.${layer}.hook_resid_pre`), features: [46_080],
   model: PROCESSED, prependBos: false, contextSize: 1024,
-  quirks: [`trained ${kind.endsWith('l') ? 'on reconstructions alone' : "on the model's predictions, so that reconstructions may lie far from activations"}; of six releases that are alike in ${kind.startsWith('sc') ? 'loss' : 'sparsity'}`],
+  quirks: [
+    kind.endsWith('l') ? 'trained on reconstructions alone' : `trained on the model's predictions${kind.endsWith('fr') ? ' and on activations further on' : ''}, so that reconstructions may lie far from activations`,
+    `of three that are alike in ${kind.startsWith('sc') ? 'what they cost in loss' : 'how many features are active'}`,
+  ],
 }));
 
 export const GPT2_RELEASES: readonly Release[] = [

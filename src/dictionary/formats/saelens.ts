@@ -38,10 +38,12 @@ const KEPT = [
 ];
 const RENAMED: Readonly<Record<string, string>> = { hook_point: 'hook_name', hook_point_head_index: 'hook_head_index', activation_fn_str: 'activation_fn' };
 
+const FILE = 'sae_weights.safetensors';
+
 export const saelens: SaeFormat = {
   name: 'SAELens',
-  async open({ source }, { file: given }) {
-    if (given?.endsWith('.pt') || !(await source.has('cfg.json'))) return null;
+  async open({ source }, { file: given = FILE }) {
+    if (given !== FILE || !(await source.has('cfg.json'))) return null;
     const file = fileName(source, 'cfg.json');
     const fields = fieldsOf(await source.json('cfg.json'), file);
     const [dIn, features] = [fields.count('d_in'), fields.count('d_sae')];
@@ -107,7 +109,7 @@ async function scaleOf(source: FileSource, { values, refuse }: Fields): Promise<
 }
 
 async function weightsOf(source: FileSource, { values }: Fields, architecture: SaelensArchitecture, byDecoderNorm: boolean): Promise<WeightPlan> {
-  const tensors = safetensorsTensors(await openSafetensors(source, 'sae_weights.safetensors'));
+  const tensors = safetensorsTensors(await openSafetensors(source, FILE));
   const oneThreshold = architecture === 'jumprelu' && !tensors.has('threshold') && tensors.has('topk_threshold');
   const codeFactors = await codeFactorsOf(tensors, values['finetuning_scaling_factor'] === true);
   return {

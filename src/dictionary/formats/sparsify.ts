@@ -10,8 +10,8 @@ const FILE = 'sae.safetensors';
 
 export const sparsify: SaeFormat = {
   name: 'sparsify',
-  async open({ source }, { file }) {
-    if (file?.endsWith('.pt') || !(await source.has(FILE)) || !(await source.has('cfg.json'))) return null;
+  async open({ source }, { file = FILE }) {
+    if (file !== FILE || !(await source.has(FILE)) || !(await source.has('cfg.json'))) return null;
     const fields = fieldsOf(await source.json('cfg.json'), fileName(source, 'cfg.json'));
     const { values, refuse } = fields;
     const { activation = 'topk', k } = values;
