@@ -7,6 +7,8 @@
  *   scaled by decoder norms   w_j ← ‖d_j‖ w_j,  b_j ← ‖d_j‖ b_j,  d_j ← d_j / ‖d_j‖
  *   factors on codes          d_j ← s_j d_j
  *   inputs divided by c       biases and thresholds times c, as every kind's activation is homogeneous
+ *
+ * Thresholds stay as they are, those below zero too: after the ReLU they change nothing.
  */
 import { FileError } from '../../errors.ts';
 import { finishedParts, partShape, Tensor, type SaePart, type SaeVariant, type SaeWeights } from '../../tensor/index.ts';
@@ -29,8 +31,6 @@ export async function readWeights(gpu: Gpu, { config, weights }: FoundSae): Prom
   if (plan.unitDecoder) unitRows(numbers.decoder!, size.width);
   if (plan.byDecoderNorm) foldDecoderNorms(numbers as Required<Numbers>, size.width);
   if (plan.unshifted) foldShift(numbers as Required<Numbers>, size.width);
-  // A code is kept where it is above its threshold and above zero: nothing below zero differs from zero.
-  if (numbers.threshold) numbers.threshold = numbers.threshold.map((v) => Math.max(0, v));
   if (config.scale !== 1) for (const part of SCALED) numbers[part] = numbers[part]?.map((v) => v * config.scale);
   return gpu.scope(() => Object.fromEntries(Object.entries(numbers).filter(([, values]) => values).map(([part, values]) => [part, Tensor.from(gpu, values, partShape(part as SaePart, size))])) as unknown as SaeWeights);
 }
