@@ -19,19 +19,25 @@ export interface Verified {
 /** Measures every value with a model whose weights are unprocessed. Never throws for a value that differs. */
 export async function verifyModel(model: Gpt2, values: readonly KnownValue[], onProgress?: (done: number, total: number) => void): Promise<Verified[]> {
   const found: Verified[] = [];
+  // Many values are of the same prompts; what the model makes of these without any edit is found once.
+  const runs = new Map<readonly IoiPair[], PairRuns>();
+  const runsOf = (pairs: readonly IoiPair[]): PairRuns => {
+    if (!runs.has(pairs)) runs.set(pairs, new PairRuns(model, pairs));
+    return runs.get(pairs)!;
+  };
   for (const [i, known] of values.entries()) {
-    found.push(await verifyOne(model, known));
+    found.push(await verifyOne(model, known, runsOf));
     onProgress?.(i + 1, values.length);
   }
   return found;
 }
 
-async function verifyOne(model: Gpt2, known: KnownValue): Promise<Verified> {
+async function verifyOne(model: Gpt2, known: KnownValue, runsOf: (pairs: readonly IoiPair[]) => PairRuns): Promise<Verified> {
   const { what, source } = known;
   const base = { what, source, expected: expectedOf(known), tolerance: 'tolerance' in known ? known.tolerance : null };
   const reason = hindrance(model, known);
   if (reason) return { ...base, measured: '', status: 'not applicable', reason };
-  const measured = await measure(model, known);
+  const measured = await measure(model, known, runsOf);
   const ok = 'tolerance' in known ? Math.abs((measured as number) - known.value) <= known.tolerance : String(measured) === base.expected;
   return { ...base, measured: typeof measured === 'number' ? String(Number(measured.toPrecision(8))) : measured, status: ok ? 'ok' : 'failed', reason: '' };
 }
@@ -61,7 +67,7 @@ function idsOf({ tokenizer }: Gpt2, input: KnownInput): number[] {
   return [...(input.bos ? [tokenizer!.bos!] : []), ...tokenizer!.encode(input.text)];
 }
 
-async function measure(model: Gpt2, known: KnownValue): Promise<number | string> {
+async function measure(model: Gpt2, known: KnownValue, runsOf: (pairs: readonly IoiPair[]) => PairRuns): Promise<number | string> {
   switch (known.kind) {
     case 'ids': return model.tokenizer!.encode(known.text).join(' ');
     case 'greedy': return (await model.generate(idsOf(model, known.input), { count: known.ids.length, temperature: 0 })).join(' ');
@@ -81,7 +87,7 @@ async function measure(model: Gpt2, known: KnownValue): Promise<number | string>
       for (let query = 1; query < n; query++) sum += pattern[(known.head * n + query) * n + query - 1]!;
       return sum / (n - 1);
     }
-    case 'indirect object': return indirectObject(model, known);
+    case 'indirect object': return indirectObject(runsOf(known.pairs), known);
   }
 }
 
@@ -116,28 +122,58 @@ async function loss(model: Gpt2, ids: number[]): Promise<number> {
   return sum / (ids.length - 1);
 }
 
-/** Prompts of every pair in both orders, each beside the one that it is patched from. */
-async function indirectObject(model: Gpt2, { pairs, corrupted = false, head }: { pairs: readonly IoiPair[]; corrupted?: boolean; head?: readonly [number, number] }): Promise<number> {
-  const { tokenizer, config } = model;
-  const ids = (text: string): number[] => [tokenizer!.bos!, ...tokenizer!.encode(text)];
-  const clean = pairs.flatMap(({ prompts }) => prompts.map(ids));
-  const other = pairs.flatMap(({ prompts }) => [ids(prompts[1]), ids(prompts[0])]);
-  const answers = pairs.flatMap(({ answers: [a, b] }) => [[a, b], [b, a]]).map((both) => both.map((name) => tokenizer!.encode(name!)[0]!));
-  const difference = async (tokens: number[][], options: Parameters<Gpt2['run']>[1] = {}): Promise<number> => {
-    const logits = await lastLogits(model, tokens, options);
-    return answers.reduce((sum, [right, wrong], i) => sum + logits[i * config.vocabulary + right!]! - logits[i * config.vocabulary + wrong!]!, 0) / answers.length;
-  };
-  if (!head) return difference(corrupted ? other : clean);
-  const hook = `blocks.${head[0]}.attn.hook_z`;
-  const [full, none] = [await difference(clean), await difference(other)];
-  const z = await cached(model, clean, hook);
-  const { heads, headWidth } = config;
+/** Prompts of every pair in both orders, each beside the one that it is patched from, and what the model makes of them: found when first asked for, then kept. */
+class PairRuns {
+  readonly model: Gpt2;
+  readonly clean: number[][];
+  readonly other: number[][];
+  /** ids of each prompt's right and wrong answer */
+  private readonly answers: number[][];
+  private readonly kept = new Map<string, Promise<unknown>>();
+
+  constructor(model: Gpt2, pairs: readonly IoiPair[]) {
+    const { tokenizer } = model;
+    const ids = (text: string): number[] => [tokenizer!.bos!, ...tokenizer!.encode(text)];
+    this.model = model;
+    this.clean = pairs.flatMap(({ prompts }) => prompts.map(ids));
+    this.other = pairs.flatMap(({ prompts }) => [ids(prompts[1]), ids(prompts[0])]);
+    this.answers = pairs.flatMap(({ answers: [a, b] }) => [[a, b], [b, a]]).map((both) => both.map((name) => tokenizer!.encode(name!)[0]!));
+  }
+
+  /** Mean logit difference of the prompts as they are, or of those that they are patched from. */
+  plain(of: 'clean' | 'other'): Promise<number> {
+    return this.once(of, () => this.difference(this[of]));
+  }
+
+  /** The output of all heads of a layer on the clean prompts, [prompts, positions, heads, head width]. */
+  z(layer: number): Promise<Float32Array> {
+    return this.once(`z${layer}`, () => cached(this.model, this.clean, `blocks.${layer}.attn.hook_z`));
+  }
+
+  /** Mean logit difference of tokens in place of the clean prompts. */
+  async difference(tokens: number[][], options: Parameters<Gpt2['run']>[1] = {}): Promise<number> {
+    const { vocabulary } = this.model.config;
+    const logits = await lastLogits(this.model, tokens, options);
+    return this.answers.reduce((sum, [right, wrong], i) => sum + logits[i * vocabulary + right!]! - logits[i * vocabulary + wrong!]!, 0) / this.answers.length;
+  }
+
+  private once<T>(key: string, make: () => Promise<T>): Promise<T> {
+    if (!this.kept.has(key)) this.kept.set(key, make());
+    return this.kept.get(key) as Promise<T>;
+  }
+}
+
+/** Mean logit difference, or with a head the share of it that the head's output on the clean prompts brings back. */
+async function indirectObject(runs: PairRuns, { corrupted = false, head }: { corrupted?: boolean; head?: readonly [number, number] }): Promise<number> {
+  if (!head) return runs.plain(corrupted ? 'other' : 'clean');
+  const { model: { gpu, config: { heads, headWidth } }, clean, other } = runs;
+  const [full, none, z] = [await runs.plain('clean'), await runs.plain('other'), await runs.z(head[0])];
   const rows = z.length / (heads * headWidth);
   const own = new Float32Array(rows * headWidth);
   for (let row = 0; row < rows; row++) own.set(z.subarray((row * heads + head[1]) * headWidth, (row * heads + head[1] + 1) * headWidth), row * headWidth);
-  const values = Tensor.from(model.gpu, own, [clean.length, rows / clean.length, headWidth]);
+  const values = Tensor.from(gpu, own, [clean.length, rows / clean.length, headWidth]);
   try {
-    return (await difference(other, { edits: [{ hook, head: head[1], values }] }) - none) / (full - none);
+    return (await runs.difference(other, { edits: [{ hook: `blocks.${head[0]}.attn.hook_z`, head: head[1], values }] }) - none) / (full - none);
   } finally {
     values.dispose();
   }
