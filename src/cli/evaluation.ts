@@ -7,7 +7,7 @@ import { openSource } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
 import type { Gpt2, WeightType } from '../model/index.ts';
 import { renderReport } from '../report/index.ts';
-import { grammarFor, GreaterThanTask, IoiTask, isGpt2SmallShape, parseCrossSection, taskFromFile } from '../task/index.ts';
+import { grammarFor, GreaterThanTask, IoiTask, parseCrossSection, taskFromFile } from '../task/index.ts';
 import { loadModel, openModelSource, type ModelFlags } from './model.ts';
 import { loadDictionaries } from './sae-directories.ts';
 import { progress } from './terminal.ts';
@@ -94,11 +94,6 @@ export async function openTask(
     model.dispose();
     throw error;
   }
-}
-
-/** Published cross-sections exist for models of this shape. */
-export function isGpt2Small(model: Gpt2): boolean {
-  return isGpt2SmallShape(model.config);
 }
 
 /** One bar per phase, each taking the place of the last. */

@@ -7,6 +7,7 @@ import {
   type OcclusionToy, type OverSplittingToy, type TrainedToyRow, type Watch,
 } from '../phenomena/index.ts';
 import { openDevice, tuningOption } from './device.ts';
+import { stoppable } from './evaluation.ts';
 import { list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
 
 interface Common { json?: boolean; tuning?: string; seed: number }
@@ -43,7 +44,7 @@ export function register(program: Command): void {
 async function overSplitting(options: OverSplitting): Promise<void> {
   const { samples, seeds, seed, features } = options;
   const lambdas = numbers('--lambdas', options.lambdas);
-  const result = await study('over-splitting', options.tuning, async (gpu, watching) => {
+  await study('over-splitting', options, async (gpu, watching) => {
     const families = await overSplittingToy(gpu, { samples, seeds, seed, features, lambdas }, watching);
     if (!options.trained) return families;
     return {
@@ -51,47 +52,37 @@ async function overSplitting(options: OverSplitting): Promise<void> {
       twoFeatures: await trainedToy(gpu, { features: twoFeatureDefaults.features, seed }, watching),
       wide: await trainedToy(gpu, { features: wideDefaults.features, seed }, watching),
     };
+  }, (result) => {
+    const tables = [overSplittingTable(result)];
+    if ('wide' in result) tables.push(trainedTable('Trained with two features, the best of the starts of each λ', bestStarts(result.twoFeatures)), trainedTable(`Trained with ${wideDefaults.features} features`, result.wide));
+    return tables.join('\n\n');
   });
-  if (options.json) {
-    printJson(result);
-    return;
-  }
-  const tables = [overSplittingTable(result)];
-  if ('wide' in result) tables.push(trainedTable('Trained with two features, the best of the starts of each λ', bestStarts(result.twoFeatures)), trainedTable(`Trained with ${wideDefaults.features} features`, result.wide));
-  process.stdout.write(`${tables.join('\n\n')}\n`);
 }
 
 async function occlusion(options: Occlusion): Promise<void> {
   const { ratio, threshold, seed, values, epochs } = options;
   const lists = { features: whole('--features', options.features), lambdas: numbers('--lambdas', options.lambdas), batches: whole('--batches', options.batches), learningRates: numbers('--rates', options.rates) };
   const given = Object.fromEntries(Object.entries({ values, epochs, ...lists }).filter(([, value]) => value !== undefined));
-  const result = await study('occlusion', options.tuning, (gpu, watching) => occlusionToy(gpu, { ...(options.full ? occlusionToyFull : {}), lengths: { high: ratio, low: 1 }, threshold, seed, ...given }, watching));
-  if (options.json) printJson(result);
-  else process.stdout.write(`${occlusionTable(result)}\n`);
+  await study('occlusion', options, (gpu, watching) => occlusionToy(gpu, { ...(options.full ? occlusionToyFull : {}), lengths: { high: ratio, low: 1 }, threshold, seed, ...given }, watching), occlusionTable);
 }
 
-/** Runs a study on a device of its own with a progress bar, stopped by Ctrl-C. */
-async function study<T>(title: string, tuning: string | undefined, run: (gpu: Gpu, watching: Watch) => Promise<T>): Promise<T> {
-  const gpu = await openDevice(tuning);
-  const bar = progress(title);
-  const stop = new AbortController();
-  const onInterrupt = (): void => stop.abort();
-  process.once('SIGINT', onInterrupt);
-  const start = performance.now();
-  try {
-    const result = await run(gpu, { signal: stop.signal, onProgress: (done, total) => bar.update(done, total) });
-    bar.stop();
-    note(`${title}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
-    return result;
-  } catch (error) {
-    if (!stop.signal.aborted) throw error;
-    note('stopped');
-    process.exit(130);
-  } finally {
-    bar.stop();
-    process.off('SIGINT', onInterrupt);
-    gpu.destroy();
-  }
+/** Runs a study on a device of its own with a progress bar, stopped by Ctrl-C, and prints what it found: as JSON if asked, else as text. */
+async function study<T>(title: string, { json, tuning }: Common, run: (gpu: Gpu, watching: Watch) => Promise<T>, text: (result: T) => string): Promise<void> {
+  await stoppable(async (signal) => {
+    const gpu = await openDevice(tuning);
+    const bar = progress(title);
+    const start = performance.now();
+    try {
+      const result = await run(gpu, { signal, onProgress: (done, total) => bar.update(done, total) });
+      bar.stop();
+      note(`${title}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
+      if (json) printJson(result);
+      else process.stdout.write(`${text(result)}\n`);
+    } finally {
+      bar.stop();
+      gpu.destroy();
+    }
+  });
 }
 
 function numbers(flag: string, texts: readonly string[]): number[];
