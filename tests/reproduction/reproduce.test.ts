@@ -10,41 +10,11 @@ import { STAGE_MAKERS } from '../../src/reproduction/reproduce.ts';
 import { addresses, type Stage } from '../../src/reproduction/stage.ts';
 import { chosenStages, planReproduction, PRESETS, RELEASED, reproduce, reproductionSchema, reproductionText, settingsOf, stagesOf, type Reproduction } from '../../src/reproduction/index.ts';
 import { grammarFor, IoiTask, parseSite } from '../../src/task/index.ts';
-import type { SweepStore } from '../../src/training/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
+import { MemoryStore } from '../support/memory-store.ts';
 
 const test = gpuSuite('reproduction');
 const gpu = await testGpu();
-
-/** A store in memory; its `until`th write and all after it fail, as those of a killed process. */
-class MemoryStore implements SweepStore {
-  readonly files = new Map<string, Uint8Array>();
-  until = Infinity;
-  writes = 0;
-
-  async has(name: string): Promise<boolean> {
-    return [...this.files.keys()].some((file) => file.startsWith(`${name}/`));
-  }
-
-  async get(path: string): Promise<Uint8Array | null> {
-    return this.files.get(path) ?? null;
-  }
-
-  async put(folder: string, files: Readonly<Record<string, Uint8Array>>): Promise<void> {
-    this.count();
-    for (const [name, bytes] of Object.entries(files)) this.files.set(`${folder}/${name}`, bytes.slice());
-  }
-
-  async append(path: string, text: string): Promise<void> {
-    this.count();
-    const old = this.files.get(path) ?? new Uint8Array();
-    this.files.set(path, Uint8Array.from([...old, ...new TextEncoder().encode(text)]));
-  }
-
-  private count(): void {
-    if (++this.writes > this.until) throw new Error('killed');
-  }
-}
 
 /** Small enough for a software driver, with everything of the paper's tests in it. */
 const settings = settingsOf('workshop', 'reduced', {

@@ -1,25 +1,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { z } from 'zod';
-import { addresses, runStages, STAGES, stageFile, type Stage, type StageStore } from '../../src/reproduction/stage.ts';
+import { addresses, runStages, STAGES, stageFile, type Stage } from '../../src/reproduction/stage.ts';
+import { MemoryStore } from '../support/memory-store.ts';
 
 const test = suite('reproduction stages');
-
-/** A store in memory that may refuse to write from its `until`th write on, as a killed process would. */
-class MemoryStore implements StageStore {
-  readonly files = new Map<string, Uint8Array>();
-  until = Infinity;
-  private writes = 0;
-
-  async get(name: string): Promise<Uint8Array | null> {
-    return this.files.get(name) ?? null;
-  }
-
-  async put(folder: string, files: Readonly<Record<string, Uint8Array>>): Promise<void> {
-    if (++this.writes > this.until) throw new Error('killed');
-    for (const [name, bytes] of Object.entries(files)) this.files.set(`${folder}/${name}`, bytes);
-  }
-}
 
 interface Lab { ran: string[] }
 
