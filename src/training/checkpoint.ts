@@ -18,7 +18,7 @@ const FREE: readonly (keyof TrainSettings)[] = ['logEvery'];
 /** What a checkpoint says of a job; a run that goes on must say the same. */
 interface JobState { name: string; variant: TrainVariant; width: number; examples: number; l1: number | null; k: number | null; seed: number; learningRate: number; scale: number }
 
-interface State { step: number; settings: TrainSettings; jobs: JobState[] }
+interface State { step: number; settings: TrainSettings; jobs: JobState[]; stream?: unknown }
 
 export interface Checkpoint extends State {
   tensors: Map<string, Float32Array>;
@@ -42,7 +42,7 @@ function stateOf(batch: SaeBatch): [suffix: string, tensor: Tensor][] {
 }
 
 /** The state of a run after `step` steps, as the bytes of one file. */
-export async function saveCheckpoint(placed: readonly Placed[], step: number, settings: TrainSettings): Promise<Uint8Array> {
+export async function saveCheckpoint(placed: readonly Placed[], step: number, settings: TrainSettings, stream?: unknown): Promise<Uint8Array> {
   const tensors: Record<string, TensorToWrite> = {};
   const jobs: JobState[] = [];
   for (const { batch, members } of placed) {
@@ -56,7 +56,7 @@ export async function saveCheckpoint(placed: readonly Placed[], step: number, se
       jobs[job] = jobState(batch, i, settings);
     });
   }
-  const state: State = { step, settings, jobs };
+  const state: State = { step, settings, jobs, ...(stream === undefined ? {} : { stream }) };
   return encodeSafetensors(tensors, { format: FORMAT, version: VERSION, state: JSON.stringify(state) });
 }
 

@@ -53,20 +53,21 @@ export class SiteData {
     for (const tensor of this.owned()) gpu.keep(tensor);
   }
 
-  /** Scales the data of sites of one width and one number of examples. Throws NumberError, naming the site, for activations that are not finite or all zero. */
-  static async create(gpu: Gpu, sites: readonly { name: string; data: Tensor }[], options: { maxRows: number; inputs: InputScale }): Promise<SiteData> {
+  /** Takes the examples that the raw data hold now, with the scales of the first ones. */
+  refresh(gpu: Gpu): void {
+    gpu.scope(() => this.raw.forEach((activations, i) => putPool(gpu, activations, this.scales[i]!, i, this)));
+  }
+
+  /** Scales the data of sites of one width and one number of examples. `known` scales stand for those of the data. Throws NumberError, naming the site, for activations that are not finite or all zero. */
+  static async create(gpu: Gpu, sites: readonly { name: string; data: Tensor }[], options: { maxRows: number; inputs: InputScale; known?: readonly number[] }): Promise<SiteData> {
     const raw = [...new Set(sites.map(({ data }) => data))];
-    const scales = await Promise.all(raw.map((data) => siteScale(data, sites.find((site) => site.data === data)!.name, options.inputs)));
+    const scales = options.known ?? await Promise.all(raw.map((data) => siteScale(data, sites.find((site) => site.data === data)!.name, options.inputs)));
     const [examples, width] = raw[0]!.shape as [number, number];
     const padded = vec4s(width) * 4;
     return gpu.scope(() => {
       const data = Tensor.empty(gpu, [raw.length, examples, padded]);
       const mean = Tensor.empty(gpu, [raw.length, padded]);
-      raw.forEach((activations, i) => {
-        const part = gatherExamples(activations.reshape([1, examples, width]), Tensor.from(gpu, [1 / scales[i]!], [1]), null);
-        place(gpu, part, data, i);
-        place(gpu, meanColumns(part.reshape([examples, padded])), mean, i);
-      });
+      raw.forEach((activations, i) => putPool(gpu, activations, scales[i]!, i, { data, mean }));
       return new SiteData(gpu, raw, scales, options.maxRows, { data, mean });
     });
   }
@@ -88,6 +89,14 @@ export class SiteData {
   private owned(): Tensor[] {
     return [this.data, this.mean, this.x, this.ones, this.identity];
   }
+}
+
+/** Scales activations [examples, width] into pool `i`, and their mean. */
+function putPool(gpu: Gpu, activations: Tensor, scale: number, i: number, { data, mean }: { data: Tensor; mean: Tensor }): void {
+  const [examples, width] = activations.shape as [number, number];
+  const part = gatherExamples(activations.reshape([1, examples, width]), Tensor.from(gpu, [1 / scale], [1]), null);
+  place(gpu, part, data, i);
+  place(gpu, meanColumns(part.reshape([examples, data.shape[2]!])), mean, i);
 }
 
 /** Copies a tensor to where part `i` of a stacked one lies. */

@@ -11,6 +11,7 @@ import { resample } from './resample.ts';
 import { batchOf, learningRateFactor, scheduleOf, type Schedule } from './schedule.ts';
 import { checkJobs, checkSettings, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
 import { SiteData } from './site-data.ts';
+import type { ActivationStream } from './text-activations.ts';
 
 export interface TrainOptions extends Partial<TrainSettings> {
   /** Called at the end of an epoch with a record for each dictionary, in the jobs' order; the run waits for it. */
@@ -28,6 +29,8 @@ export interface TrainOptions extends Partial<TrainSettings> {
    * it. A run that goes on from a checkpoint repeats the snapshots of later epochs only.
    */
   onSnapshot?: (epoch: number, saes: Sae[], figures: LogRecord[]) => void | Promise<void>;
+  /** Fresh examples in the jobs' data for every epoch, which is then a round; checkpoints hold its state. */
+  stream?: ActivationStream;
   /** A checkpoint's bytes to go on from. */
   resume?: Uint8Array;
   /** Stops the run before its next step. */
@@ -59,11 +62,11 @@ const AHEAD = 4;
  * dictionary that the adapter cannot hold, NumberError for a loss that is no number (named with its dictionary and step).
  */
 export async function trainSaes(gpu: Gpu, jobs: readonly SaeJob[], options: TrainOptions = {}): Promise<TrainResult> {
-  const { onLog, onStep, checkpointEvery, onCheckpoint, snapshotEpochs, onSnapshot, resume, signal, ...given } = options;
+  const { onLog, onStep, checkpointEvery, onCheckpoint, snapshotEpochs, onSnapshot, stream, resume, signal, ...given } = options;
   const settings = checkSettings(given);
   const examples = checkJobs(jobs, settings);
   const schedule = scheduleOf(settings, examples);
-  const run = new Run(gpu, jobs, settings, schedule, examples);
+  const run = new Run(gpu, jobs, settings, schedule, examples, stream);
   try {
     await run.open(resume);
     await run.loop({ onLog, onStep, checkpointEvery, onCheckpoint, snapshotEpochs, onSnapshot, signal });
@@ -88,20 +91,28 @@ class Run {
   private readonly settings: TrainSettings;
   private readonly schedule: Schedule;
   private readonly examples: number;
+  private readonly stream: ActivationStream | undefined;
 
-  constructor(gpu: Gpu, jobs: readonly SaeJob[], settings: TrainSettings, schedule: Schedule, examples: number) {
+  constructor(gpu: Gpu, jobs: readonly SaeJob[], settings: TrainSettings, schedule: Schedule, examples: number, stream?: ActivationStream) {
     this.gpu = gpu;
     this.jobs = jobs;
     this.settings = settings;
     this.schedule = schedule;
     this.examples = examples;
+    this.stream = stream;
   }
 
   async open(resume?: Uint8Array): Promise<void> {
     const checkpoint = resume && await readCheckpoint(resume);
-    const { gpu, jobs, settings, schedule: { maxRows } } = this;
+    const { gpu, jobs, settings, schedule: { maxRows, perEpoch }, stream } = this;
+    if (checkpoint) stream?.restore(checkpoint.stream);
+    // The round that is under way, or about to begin where one has ended.
+    await stream?.fill(Math.floor((checkpoint?.step ?? 0) / perEpoch));
     for (const group of groupJobs(gpu.limits, jobs, settings.features, maxRows)) {
-      const site = await SiteData.create(gpu, group.jobs.map((i) => jobs[i]!), { maxRows, inputs: settings.inputs });
+      const own = group.jobs.map((i) => jobs[i]!);
+      // Scales are those of the first round.
+      const known = stream && checkpoint ? [...new Map(group.jobs.map((i) => [jobs[i]!.data, checkpoint.jobs[i]?.scale ?? 1])).values()] : undefined;
+      const site = await SiteData.create(gpu, own, { maxRows, inputs: settings.inputs, known });
       this.sites.push(site);
       for (const members of group.batches) this.placed.push({ batch: await SaeBatch.create(gpu, site, members.map((i) => jobs[i]!), settings), members });
     }
@@ -119,6 +130,7 @@ class Run {
       const epoch = Math.floor(this.step / perEpoch);
       const within = this.step % perEpoch;
       if (first || within === 0) this.order!.write(epochOrder(this.examples, settings.seed, epoch));
+      if (within === 0 && !first) await this.nextRound(epoch);
       if (within === 0) for (const { batch } of this.placed) batch.startEpoch();
       const logs = (epoch + 1) % settings.logEvery === 0 || epoch + 1 === settings.epochs;
       const factor = learningRateFactor(this.step, schedule, settings);
@@ -142,6 +154,15 @@ class Run {
     await behind;
     await gpu.idle();
     options.onStep?.(this.step, steps);
+  }
+
+  /** Fresh examples, where there is a stream. The first round was filled on opening. */
+  private async nextRound(round: number): Promise<void> {
+    if (!this.stream) return;
+    // Steps that are under way read the old ones.
+    await this.gpu.idle();
+    await this.stream.fill(round);
+    for (const site of this.sites) site.refresh(this.gpu);
   }
 
   private async endEpoch(epoch: number, factor: number, logs: boolean, { onLog, snapshotEpochs, onSnapshot }: LoopOptions): Promise<void> {
@@ -172,7 +193,7 @@ class Run {
   }
 
   checkpoint(): Promise<Uint8Array> {
-    return saveCheckpoint(this.placed, this.step, this.settings);
+    return saveCheckpoint(this.placed, this.step, this.settings, this.stream?.state(Math.floor(this.step / this.schedule.perEpoch)));
   }
 
   /** Figures over all examples with the weights as they are. */
