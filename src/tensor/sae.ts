@@ -12,6 +12,7 @@ import shiftSource from '../../kernels/sae-shift.wgsl';
 import turnSource from '../../kernels/sae-turn.wgsl';
 import { ShapeError } from '../errors.ts';
 import { defineKernel, type BufferSlice, type Gpu, type Kernel } from '../gpu/index.ts';
+import { gatherRows } from './index-ops.ts';
 import { chooseVariant, type MatmulVariant } from './matmul-plan.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
 import type { SaeWeights } from './sae-variant.ts';
@@ -206,8 +207,11 @@ export function saeVariant(gpu: Gpu, m: number, n: number, k: number, software =
   return variant === 'vector' && !software ? 'registers' : variant;
 }
 
-/** Reconstructions from codes [n, features], [n, d]; the work follows the number of active features. One SAE's weights. */
-export function saeDecode(codes: Tensor, weights: SaeWeights): Tensor {
+/**
+ * Reconstructions from codes [n, features], [n, d]; the work follows the number of active features. One SAE's weights. A decoder beyond one binding
+ * is read in windows of features, each of which adds to what those before it made. `limits` are for tests.
+ */
+export function saeDecode(codes: Tensor, weights: SaeWeights, limits: Pick<Gpu['limits'], 'bindingBytes'> = codes.gpu.limits): Tensor {
   const { gpu } = codes;
   const { features, width, batched } = saeWidths(weights);
   const [n = 0] = codes.shape;
@@ -215,16 +219,33 @@ export function saeDecode(codes: Tensor, weights: SaeWeights): Tensor {
     throw new ShapeError(`saeDecode: codes ${showShape(codes.shape)} do not fit a decoder of shape ${showShape(weights.decoder.shape)}`);
   }
   return gpu.scope(() => {
-    const width4 = vec4s(width);
+    const bytesPerRow = vec4s(width) * 16;
+    const [decoder, bias] = [padRows(weights.decoder), padRows(weights.decoderBias)];
+    const windows = rowWindows({ limits }, features, [bytesPerRow]);
+    if (windows.length <= 1) return resizeRows(decodeWindow(codes, decoder, bias, width, false), width);
+    const every = Tensor.from(gpu, Uint32Array.from({ length: n }, (_, row) => row), [n]);
+    const sum = windows.reduce((start, window, i) => gpu.scope(() => {
+      const own = gatherRows(codes, every, { offset: window.start, width: window.count });
+      return decodeWindow(own, windowOf(decoder, window, bytesPerRow), start, width, i > 0);
+    }), bias);
+    return resizeRows(sum, width);
+  });
+}
+
+/** Codes times some of a decoder's rows, added to its bias or, with `each`, to what every row has already: [n, 4 · width4]. */
+function decodeWindow(codes: Tensor, decoder: BufferSlice, start: Tensor, width: number, each: boolean): Tensor {
+  const { gpu } = codes;
+  const [n, features] = codes.shape as [number, number];
+  const width4 = vec4s(width);
+  return gpu.scope(() => {
     const out = Tensor.empty(gpu, [n, width4 * 4]);
     const [index, counts, value] = [Tensor.empty(gpu, [n, features], 'u32'), Tensor.empty(gpu, [n], 'u32'), Tensor.empty(gpu, [1])];
-    const [decoder, start] = [padRows(weights.decoder), padRows(weights.decoderBias)];
     for (const window of rowWindows(gpu, n, [features * 4, width4 * 16, 4])) {
       const part = { index: windowOf(index, window, features * 4), counts: windowOf(counts, window, 4), codes: windowOf(codes, window, features * 4) };
       recordCompact(gpu, { rows: window.count, length: features }, part.codes, { ...part, value }, { index: true, value: false });
-      recordDecode(gpu, { dictionaries: 1, rows: window.count, width4, features }, { ...part, decoder, start, out: windowOf(out, window, width4 * 16) }, false);
+      recordDecode(gpu, { dictionaries: 1, rows: window.count, width4, features }, { ...part, decoder, start: each ? windowOf(start, window, width4 * 16) : start, out: windowOf(out, window, width4 * 16) }, each);
     }
-    return resizeRows(out, width);
+    return out;
   });
 }
 

@@ -15,7 +15,7 @@ const ALIGNMENT = 256;
  * Splits `rows` so that each tensor, with its bytes per row given, can be bound a window at a time. One window where all fit.
  * Throws LimitError if not even the smallest aligned window fits.
  */
-export function rowWindows(gpu: Gpu, rows: number, bytesPerRow: readonly number[]): RowWindow[] {
+export function rowWindows(gpu: { readonly limits: Pick<Gpu['limits'], 'bindingBytes'> }, rows: number, bytesPerRow: readonly number[]): RowWindow[] {
   const limit = gpu.limits.bindingBytes;
   const widest = Math.max(...bytesPerRow);
   if (rows * widest <= limit) return rows > 0 ? [{ start: 0, count: rows }] : [];
