@@ -240,7 +240,8 @@ class Machine {
   private tensor(given: Item[]): TorchTensor {
     const [storage, offset, shape, strides] = given;
     const counts = (list: Item | undefined): list is number[] => Array.isArray(list) && list.every(count);
-    if (!(storage instanceof Storage) || !count(offset) || !counts(shape) || !counts(strides) || shape.length !== strides.length) throw this.error('a tensor is described by other than storage, offset, shape and strides');
+    const fits = storage instanceof Storage && count(offset) && counts(shape) && counts(strides) && shape.length === strides.length;
+    if (!fits) throw this.error('a tensor is described by other than storage, offset, shape and strides');
     const { dtype, key, elements } = storage;
     const empty = shape.includes(0);
     const last = offset + shape.reduce((sum, n, axis) => sum + (n - 1) * strides[axis]!, 0);

@@ -23,7 +23,10 @@ const classes: Record<string, { state: Record<string, Value>; trainer?: object; 
   AutoEncoder: { state: { bias: vector(numbers.decoderBias), ...linear }, encode: ofRelu },
   AutoEncoderNew: { state: { ...linear, 'decoder.bias': vector(numbers.decoderBias) }, encode: (x) => preActivations(x, { shifted: false }).map(relu) },
   GatedAutoEncoder: {
-    state: { decoder_bias: vector(numbers.decoderBias), 'encoder.weight': linear['encoder.weight'], 'decoder.weight': linear['decoder.weight'], r_mag: vector(numbers.magnitudeScale), gate_bias: vector(numbers.encoderBias), mag_bias: vector(numbers.magnitudeBias) },
+    state: {
+      decoder_bias: vector(numbers.decoderBias), 'encoder.weight': linear['encoder.weight'], 'decoder.weight': linear['decoder.weight'],
+      r_mag: vector(numbers.magnitudeScale), gate_bias: vector(numbers.encoderBias), mag_bias: vector(numbers.magnitudeBias),
+    },
     encode: (x) => preActivations(x).map((v, f) => (v > 0 ? relu(magnitudes(x)[f]!) : 0)),
   },
   AutoEncoderTopK: { state: { ...linear, b_dec: vector(numbers.decoderBias), k: whole(4), threshold: one(-1) }, trainer: { k: 4 }, encode: (x) => largest(preActivations(x), 4) },

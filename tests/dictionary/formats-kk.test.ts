@@ -14,7 +14,10 @@ const [D, d] = [features, width];
 const ofRelu = (x: readonly number[]): number[] => preActivations(x).map(relu);
 
 const kkState = new Map<string, Value>([['W_enc', columns(numbers.encoder)], ['W_dec', rows(numbers.decoder)], ['b_enc', vector(numbers.encoderBias)], ['b_dec', vector(numbers.decoderBias)]]);
-const kkConfig = { seed: 49, batch_size: 4096, lr: 1.2e-3, l1_coeff: 1, beta1: 0.9, beta2: 0.99, act_name: 'blocks.5.attn.hook_z', act_size: d, dict_size: D, model_name: 'gpt2-small', seq_len: 128, site: 'z', layer: 5, head_flag: 'cat' };
+const kkConfig = {
+  seed: 49, batch_size: 4096, lr: 1.2e-3, l1_coeff: 1, beta1: 0.9, beta2: 0.99,
+  act_name: 'blocks.5.attn.hook_z', act_size: d, dict_size: D, model_name: 'gpt2-small', seq_len: 128, site: 'z', layer: 5, head_flag: 'cat',
+};
 const kkFiles = { 'L5.pt': torchFile(kkState), 'L5_cfg.json': jsonFile(kkConfig) };
 
 test("Kissane and Krzyzanowski's, over all heads' z", async () => {

@@ -7,7 +7,7 @@ import { Gpt2, NO_PROCESSING } from '../../src/model/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { fixtureParts, modelSource } from '../support/models.ts';
 import { random, relativeError } from '../support/numbers.ts';
-import { across, checkSae, features, jsonFile, numbers, preActivations, relu, width } from '../support/plain-dictionary.ts';
+import { across, checkSae, decoded, features, jsonFile, numbers, preActivations, relu, width } from '../support/plain-dictionary.ts';
 import { refusal } from '../support/refusal.ts';
 import { safetensorsFile } from '../support/safetensors-file.ts';
 
@@ -15,7 +15,8 @@ const test = gpuSuite('where dictionaries belong');
 const gpu = await testGpu();
 
 const weights = safetensorsFile([
-  ['W_enc', [width, features], across(numbers.encoder, features)], ['b_enc', [features], numbers.encoderBias], ['W_dec', [features, width], numbers.decoder], ['b_dec', [width], numbers.decoderBias],
+  ['W_enc', [width, features], across(numbers.encoder, features)], ['b_enc', [features], numbers.encoderBias],
+  ['W_dec', [features, width], numbers.decoder], ['b_dec', [width], numbers.decoderBias],
 ]);
 const directory = (config: object, name: string): FileSource => memorySource({ 'cfg.json': jsonFile({ d_in: width, d_sae: features, ...config }), 'sae_weights.safetensors': weights }, name);
 /** As a repository of before version 6 has it: nothing of the model's weights. */
@@ -23,9 +24,12 @@ const flat = { model_name: 'gpt2-small', hook_point: 'blocks.8.hook_resid_pre', 
 const JB = 'jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre';
 
 test('a release is known by its name wherever it was copied to, and gives what its configuration lacks', async () => {
-  for (const name of [JB, `https://huggingface.co/${JB.replace('/blocks', '/resolve/main/blocks')}`, '/home/u/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre', '/cache/models--jbloom--GPT2-Small-SAEs-Reformatted/snapshots/0123/blocks.8.hook_resid_pre', 'C:\\saes\\GPT2-Small-SAEs-Reformatted\\x']) {
-    assert.is(releaseOf(name)?.name, 'gpt2-small-res-jb', name);
-  }
+  const copies = [
+    JB, `https://huggingface.co/${JB.replace('/blocks', '/resolve/main/blocks')}`, '/home/u/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre',
+    '/cache/models--jbloom--GPT2-Small-SAEs-Reformatted/snapshots/0123/blocks.8.hook_resid_pre',
+    'C:\\saes\\GPT2-Small-SAEs-Reformatted\\x',
+  ];
+  for (const name of copies) assert.is(releaseOf(name)?.name, 'gpt2-small-res-jb', name);
   for (const name of ['saes', 'GPT2-Small-SAEs', 'x/GPT2-Small-SAEs-Reformatted-2', '']) assert.is(releaseOf(name), null, name);
   const { metadata } = await readSaeConfig(directory(flat, JB));
   assert.equal(metadata['weight_processing'], { centerWritingWeights: true });
@@ -52,11 +56,14 @@ test('the table: every release with its hooks, and factors for activations where
   const source = directory(mlp, 'tommmcgrath/gpt2-small-mlp-out-saes/sae_group_gpt2_blocks.8.hook_mlp_out_24576:v1');
   const factor = 0.9123762783479742;
   const sae = await loadSae(gpu, source, { modelName: 'gpt2-small' });
-  await checkSae(gpu, sae, (x) => preActivations(x.map((v) => v * factor)).map((v) => relu(v) / factor), (codes) => Array.from({ length: width }, (_, k) => numbers.decoderBias[k]! / factor + codes.reduce((sum, c, f) => sum + c * numbers.decoder[f * width + k]!, 0)));
+  // In the units of activations codes are divided by the factor, and with them what the decoder makes of them.
+  await checkSae(gpu, sae, (x) => preActivations(x.map((v) => v * factor)).map((v) => relu(v) / factor), (codes) => decoded(codes.map((c) => c * factor)).map((v) => v / factor));
 });
 
 test('OpenAI\'s as SAELens has them need no centring, and have none undone', async () => {
-  const config = { architecture: 'topk', activation_fn_str: 'topk', activation_fn_kwargs: { k: 4 }, normalize_activations: 'layer_norm', model_name: 'gpt2-small', hook_name: 'blocks.3.hook_resid_mid', prepend_bos: false, context_size: 64 };
+  const config = {
+    architecture: 'topk', activation_fn_str: 'topk', activation_fn_kwargs: { k: 4 }, normalize_activations: 'layer_norm', model_name: 'gpt2-small', hook_name: 'blocks.3.hook_resid_mid', prepend_bos: false, context_size: 64,
+  };
   const source = directory(config, 'jbloom/GPT2-Small-OAI-v5-32k-resid-mid-SAEs/v5_32k_layer_3');
   for (const centerWritingWeights of [false, true]) {
     const sae = await loadSae(gpu, source, { hookName: 'blocks.3.hook_resid_mid', prependBos: false, contextSize: 128, weightProcessing: { ...NO_PROCESSING, centerWritingWeights } });

@@ -14,7 +14,8 @@ const [D, d] = [features, width];
 const ofRelu = (x: readonly number[]): number[] => preActivations(x).map(relu);
 
 const openai: Record<string, Value> = {
-  pre_bias: vector(numbers.decoderBias), latent_bias: vector(numbers.encoderBias), stats_last_nonzero: new Saved([D], new Array(D).fill(0), { kind: 'i64' }), 'encoder.weight': rows(numbers.encoder), 'decoder.weight': columns(numbers.decoder),
+  pre_bias: vector(numbers.decoderBias), latent_bias: vector(numbers.encoderBias),
+  stats_last_nonzero: new Saved([D], new Array(D).fill(0), { kind: 'i64' }), 'encoder.weight': rows(numbers.encoder), 'decoder.weight': columns(numbers.decoder),
 };
 const OPENAI = 'resid_post_mlp_v5_32k/autoencoders/8.pt';
 
@@ -38,7 +39,11 @@ test("OpenAI's ReLU does not, and every location has its hook", async () => {
   assert.match(sae.warnings.join(), /does not say at which hook/);
   assert.is(sae.normalization, null);
   await checkSae(gpu, sae, ofRelu);
-  for (const [more, words] of [[{ activation: 'Tanh' }, /activation is "Tanh"/], [{ activation: 'TopK', activation_state_dict: { k: 4, postact_fn: 'Identity' } }, /postact_fn is "Identity"/], [{ activation: 'TopK', activation_state_dict: { k: D + 1 } }, /k is 15/], [{ activation: 'TopK' }, /k is undefined/]] as [object, RegExp][]) {
+  const refused: [object, RegExp][] = [
+    [{ activation: 'Tanh' }, /activation is "Tanh"/], [{ activation: 'TopK', activation_state_dict: { k: 4, postact_fn: 'Identity' } }, /postact_fn is "Identity"/],
+    [{ activation: 'TopK', activation_state_dict: { k: D + 1 } }, /k is 15/], [{ activation: 'TopK' }, /k is undefined/],
+  ];
+  for (const [more, words] of refused) {
     assert.match(await refusal(() => loadSae(gpu, memorySource({ 'x.pt': torchFile(new Map(Object.entries({ ...openai, ...more }))) }), {}, { file: 'x.pt' })), words);
   }
 });

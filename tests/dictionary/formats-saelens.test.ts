@@ -13,7 +13,10 @@ type Tensors = [string, number[], ArrayLike<number>][];
 const standard: Tensors = [
   ['W_enc', [width, features], across(numbers.encoder, features)], ['b_enc', [features], numbers.encoderBias], ['W_dec', [features, width], numbers.decoder], ['b_dec', [width], numbers.decoderBias],
 ];
-const current = { architecture: 'standard', d_in: width, d_sae: features, dtype: 'float32', device: 'cpu', apply_b_dec_to_input: true, normalize_activations: 'none', reshape_activations: 'none', metadata: { model_name: 'gpt2-small', hook_name: 'blocks.1.hook_resid_pre' } };
+const current = {
+  architecture: 'standard', d_in: width, d_sae: features, dtype: 'float32', device: 'cpu', apply_b_dec_to_input: true, normalize_activations: 'none', reshape_activations: 'none',
+  metadata: { model_name: 'gpt2-small', hook_name: 'blocks.1.hook_resid_pre' },
+};
 
 function directory(config: object, tensors: Tensors = standard, files: Record<string, Uint8Array> = {}): FileSource {
   return memorySource({ 'cfg.json': jsonFile({ ...current, ...config }), 'sae_weights.safetensors': safetensorsFile(tensors), ...files });
@@ -85,10 +88,15 @@ test('factors on codes: ones are dropped, others used where the configuration sa
 test('flat configurations of several versions come to today\'s', async () => {
   const flat = { metadata: undefined, architecture: undefined, reshape_activations: undefined, apply_b_dec_to_input: undefined };
   const oldest = { ...flat, model_name: 'gpt2-small', hook_point: 'blocks.5.attn.hook_z', hook_point_head_index: null, normalize_activations: false, context_size: 128 };
-  assert.equal((await readSaeConfig(directory(oldest))).metadata, { prepend_bos: true, model_name: 'gpt2-small', hook_name: 'blocks.5.attn.hook_z', hook_head_index: null, context_size: 128, reshape_activations: 'hook_z' });
+  assert.equal((await readSaeConfig(directory(oldest))).metadata, {
+    prepend_bos: true, model_name: 'gpt2-small', hook_name: 'blocks.5.attn.hook_z', hook_head_index: null, context_size: 128, reshape_activations: 'hook_z',
+  });
   // One head of it is as wide as a head.
   assert.is((await readSaeConfig(directory({ ...oldest, hook_point_head_index: 3 }))).metadata['reshape_activations'], undefined);
-  const five = { ...flat, architecture: 'standard', activation_fn_str: 'topk', activation_fn_kwargs: { k: 2 }, normalize_activations: 'layer_norm', hook_name: 'blocks.7.hook_resid_post', prepend_bos: false, model_from_pretrained_kwargs: { center_writing_weights: true }, sae_lens_training_version: '3.0.0' };
+  const five = {
+    ...flat, architecture: 'standard', activation_fn_str: 'topk', activation_fn_kwargs: { k: 2 }, normalize_activations: 'layer_norm',
+    hook_name: 'blocks.7.hook_resid_post', prepend_bos: false, model_from_pretrained_kwargs: { center_writing_weights: true }, sae_lens_training_version: '3.0.0',
+  };
   const read = await readSaeConfig(directory(five));
   assert.equal([read.variant, read.k, read.normalization, read.metadata.prepend_bos, read.metadata['sae_lens_training_version']], ['topk', 2, 'layer_norm', false, '3.0.0']);
   const factor = { ...flat, hook_point: 'blocks.5.hook_mlp_out', normalize_activations: true };

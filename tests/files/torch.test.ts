@@ -84,7 +84,11 @@ const text = (string: string): number[] => [0x58, ...u32(string.length), ...new 
 
 test('names other than those of tensors are refused by name', async () => {
   const call = (module: string, name: string): Raw => new Raw([...global(module, name), ...text('true'), 0x85, 0x52]);
-  for (const [module, name] of [['os', 'system'], ['posix', 'system'], ['builtins', 'eval'], ['torch', 'load'], ['torch._utils', '_rebuild_tensor_v3'], ['torch.nn.modules.linear', 'Linear'], ['numpy.core.multiarray', '_reconstruct'], ['collections', 'OrderedDict.x'], ['torch', 'float32']] as const) {
+  const names = [
+    ['os', 'system'], ['posix', 'system'], ['builtins', 'eval'], ['torch', 'load'], ['torch._utils', '_rebuild_tensor_v3'],
+    ['torch.nn.modules.linear', 'Linear'], ['numpy.core.multiarray', '_reconstruct'], ['collections', 'OrderedDict.x'], ['torch', 'float32'],
+  ] as const;
+  for (const [module, name] of names) {
     const message = await refused({ weight: new Saved([1], [1]), bad: call(module, name) });
     assert.ok(message.includes(`"${module}.${name}"`) && /^memory\/a\.pt: data\.pkl: byte \d+: .*refused/.test(message), message);
   }

@@ -27,7 +27,8 @@ export const openai: SaeFormat = {
     const state = dict.get('activation_state_dict');
     const [k, after] = state instanceof Map ? [state.get('k'), state.get('postact_fn') ?? 'ReLU'] : [undefined, 'ReLU'];
     if (topk && after !== 'ReLU') throw new FileError(`${opened.name}: postact_fn is ${JSON.stringify(after)}; only "ReLU" is known`);
-    if (topk && !(Number.isSafeInteger(k) && (k as number) >= 1 && (k as number) <= features)) throw new FileError(`${opened.name}: k is ${String(k)}, but a TopK dictionary needs a whole number from 1 to ${features}`);
+    const possible = Number.isSafeInteger(k) && (k as number) >= 1 && (k as number) <= features;
+    if (topk && !possible) throw new FileError(`${opened.name}: k is ${String(k)}, but a TopK dictionary needs a whole number from 1 to ${features}`);
     const place = new RegExp(`(${Object.keys(HOOKS).join('|')})(?:_v\\w+)?/autoencoders/(\\d+)\\.pt$`).exec(fileName(source, file));
     return {
       config: {

@@ -72,11 +72,14 @@ function architectureOf({ values, refuse }: Fields): { architecture: SaelensArch
   if (CHECKPOINTS.includes(given)) return { architecture: 'jumprelu', variant: 'batchtopk', k: null };
   const architecture = (byActivation && given === 'standard' ? 'topk' : given) as SaelensArchitecture;
   if (!SAELENS_ARCHITECTURES.includes(architecture)) refuse('architecture', `only ${[...SAELENS_ARCHITECTURES, ...CHECKPOINTS].map((name) => `"${name}"`).join(', ')} are supported`);
-  if (activation !== 'relu' && !(byActivation && architecture === 'topk') && !(activation === 'jumprelu' && architecture === 'jumprelu')) refuse(field, 'only "relu", "topk" and "jumprelu" are supported, each for its architecture');
+  const fits = activation === 'relu' || (byActivation && architecture === 'topk') || (activation === 'jumprelu' && architecture === 'jumprelu');
+  if (!fits) refuse(field, 'only "relu", "topk" and "jumprelu" are supported, each for its architecture');
   if (architecture !== 'topk') return { architecture, variant: architecture === 'standard' ? 'vanilla' : architecture, k: null };
   const options = values['activation_fn_kwargs'];
   const k = values['k'] ?? (isRecord(options) ? options['k'] : undefined);
-  if (!Number.isSafeInteger(k) || (k as number) < 1 || (k as number) > (values['d_sae'] as number)) refuse(values['k'] === undefined ? 'activation_fn_kwargs' : 'k', 'a topk dictionary needs a whole number k from 1 to d_sae');
+  if (!Number.isSafeInteger(k) || (k as number) < 1 || (k as number) > (values['d_sae'] as number)) {
+    refuse(values['k'] === undefined ? 'activation_fn_kwargs' : 'k', 'a topk dictionary needs a whole number k from 1 to d_sae');
+  }
   return { architecture, variant: 'topk', k: k as number };
 }
 
@@ -84,7 +87,9 @@ function architectureOf({ values, refuse }: Fields): { architecture: SaelensArch
 function metadataOf({ values, refuse }: Fields): SaeMetadata {
   const nested = isRecord(values['metadata']);
   const today = nested ? values : Object.fromEntries(Object.entries(values).map(([field, value]) => [RENAMED[field] ?? field, value]));
-  const metadata: SaeMetadata = nested ? { ...(values['metadata'] as SaeMetadata) } : { prepend_bos: true, ...Object.fromEntries(KEPT.filter((field) => today[field] !== undefined).map((field) => [field, today[field]])) };
+  const metadata: SaeMetadata = nested
+    ? { ...(values['metadata'] as SaeMetadata) }
+    : { prepend_bos: true, ...Object.fromEntries(KEPT.filter((field) => today[field] !== undefined).map((field) => [field, today[field]])) };
   const headless = metadata.hook_head_index === undefined || metadata.hook_head_index === null;
   const reshape = values['reshape_activations'] ?? (!nested && headless && String(metadata.hook_name ?? '').includes('hook_z') ? 'hook_z' : 'none');
   if (reshape !== 'none' && reshape !== 'hook_z') refuse('reshape_activations', 'only "none" and "hook_z" are supported');

@@ -31,8 +31,9 @@ export async function readWeights(gpu: Gpu, { config, weights }: FoundSae): Prom
   if (plan.unitDecoder) unitRows(numbers.decoder!, size.width);
   if (plan.byDecoderNorm) foldDecoderNorms(numbers as Required<Numbers>, size.width);
   if (plan.unshifted) foldShift(numbers as Required<Numbers>, size.width);
-  if (config.scale !== 1) for (const part of SCALED) numbers[part] = numbers[part]?.map((v) => v * config.scale);
-  return gpu.scope(() => Object.fromEntries(Object.entries(numbers).filter(([, values]) => values).map(([part, values]) => [part, Tensor.from(gpu, values, partShape(part as SaePart, size))])) as unknown as SaeWeights);
+  if (config.scale !== 1) for (const part of SCALED) if (numbers[part]) numbers[part] = numbers[part].map((v) => v * config.scale);
+  const parts = Object.entries(numbers) as [SaePart, Float32Array][];
+  return gpu.scope(() => Object.fromEntries(parts.map(([part, values]) => [part, Tensor.from(gpu, values, partShape(part, size))])) as unknown as SaeWeights);
 }
 
 async function readPart(plan: WeightPlan, part: SaePart, size: { features: number; width: number }): Promise<Float32Array> {
