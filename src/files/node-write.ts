@@ -109,11 +109,15 @@ async function makeDirectory(directory: string): Promise<void> {
   });
 }
 
-/** Creates the directory if need be and proves that a file can be written in it. Called before long work starts. FileError if not. */
+/**
+ * Creates the directory if need be, clears it of what killed processes left half-written, and proves that a file can be written in it. Called before
+ * long work starts. FileError if not.
+ */
 export async function assertWritable(directory: string): Promise<void> {
   const probe = temporaryName(join(directory, 'write-test'));
   try {
     await makeDirectory(resolve(directory));
+    await removeLeftovers(directory);
     await writeSynced(probe, '');
     await unlink(probe);
   } catch (cause) {

@@ -202,6 +202,10 @@ test('what killed processes left is cleared, and what they were about to replace
   assert.equal(readdirSync(folder).sort(), [`.busy.${here}.tmp`, '.other.tmp', 'done', 'kept', 'new', 'whole'].sort());
   assert.is(readFileSync(join(folder, 'whole', 'file'), 'utf8'), `.whole.${gone}.tmp.old`);
   assert.is(readFileSync(join(folder, 'done', 'file'), 'utf8'), 'done');
+  // A command that begins clears its directory, also where it will have nothing to put there.
+  writeFileSync(join(folder, `.results.json.${gone}.tmp`), '{');
+  await assertWritable(folder);
+  assert.equal(readdirSync(folder).sort(), [`.busy.${here}.tmp`, '.other.tmp', 'done', 'kept', 'new', 'whole'].sort());
 });
 
 test.run();
