@@ -19,7 +19,7 @@ const FOLDED = { foldLn: true, centerWritingWeights: true, centerUnembed: true, 
 async function withModel(processing: Partial<typeof NO_PROCESSING>, body: (model: Gpt2, prompts: Prompts) => Promise<void>): Promise<void> {
   const model = await Gpt2.load(gpu, openSource(IOI_MINI), { processing });
   try {
-    await body(model, IoiTask.create(model.tokenizer!, await grammarFor(openSource(IOI_MINI))).sample({ count: 40, seed: 3 }));
+    await body(model, IoiTask.create(model.tokenizer!, await grammarFor(openSource(IOI_MINI))).sample({ count: 16, seed: 3 }));
   } finally {
     model.dispose();
   }

@@ -30,7 +30,7 @@ test('indirect objects written as a task file score what the built-in task score
   const builtIn = ioiEvaluation(IoiTask.create(model.tokenizer!, grammarFromJson({
     prepend_bos: false, names, places, objects, prefixes: ['Then, '], templates: ['[A] and [B] went to the [PLACE]. [C] gave a [OBJECT] to'],
   }, 'the same words')));
-  const options = { prompts: 60, trainPrompts: 500 };
+  const options = { prompts: 48, trainPrompts: 320 };
   const ours = await run(own, options);
   const theirs = await run(builtIn, { ...options, crossSections: own.crossSections(model.config)!.sections });
   assert.is(ours.task.accuracy, 1);
