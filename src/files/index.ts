@@ -8,7 +8,7 @@ export { hubSource, isHubName, parseHubAddress, type HubOptions } from './hub.ts
 export { type HubCache, type Incomplete, type StoredFile } from './hub-cache.ts';
 export { opfsHubCache, type OpfsHubCacheOptions } from './opfs-hub-cache.ts';
 export { installOpeners, openHub, openSource } from './open.ts';
-export { readDocuments, TEXT_FORMATS, type Content, type Cursor, type Document, type DocumentOptions } from './text/documents.ts';
+export { readDocuments, TEXT_FORMATS, type Content, type Cursor, type Document, type DocumentOptions, type TextFile } from './text/documents.ts';
 export { bytesPerElement, widenToF32, type SafetensorsDType } from './dtypes.ts';
 export { openSafetensors, type TensorFile, type TensorInfo } from './safetensors.ts';
 export { encodeSafetensors, safetensorsParts, type TensorToWrite } from './safetensors-write.ts';

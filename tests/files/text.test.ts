@@ -25,7 +25,7 @@ const source = memorySource({
 
 async function all(paths: string[], options: DocumentOptions = {}, from?: Cursor, of: FileSource = source): Promise<{ content: string | number[]; at: string }[]> {
   const found = [];
-  for await (const { content, at } of readDocuments(of, paths, options, from)) found.push({ content: content.text ?? Array.from(content.tokens!), at: `${at.shard}:${at.row}` });
+  for await (const { content, at } of readDocuments(paths.map((path) => ({ source: of, path })), options, from)) found.push({ content: content.text ?? Array.from(content.tokens!), at: `${at.shard}:${at.row}` });
   return found;
 }
 const contents = async (...given: Parameters<typeof all>): Promise<(string | number[])[]> => (await all(...given)).map(({ content }) => content);

@@ -19,14 +19,14 @@ const pack: PackSettings = { ...packDefaults, context: 12, bos: BOS, separator: 
 
 async function open(own: Partial<TextActivationsOptions> = {}, settings = pack): Promise<{ model: Gpt2; stream: TextActivations }> {
   const model = await Gpt2.load(gpu, openSource('models/ioi-mini'));
-  const rows = (state?: PackState) => new TokenRows((from) => readDocuments(text, ['a.json'], {}, from), settings, { state, vocabulary: model.config.vocabulary });
+  const rows = (state?: PackState) => new TokenRows((from) => readDocuments([{ source: text, path: 'a.json' }], {}, from), settings, { state, vocabulary: model.config.vocabulary });
   return { model, stream: new TextActivations(model, { sites: SITES, examples: 64, open: rows, special: [BOS], batch: 3, ...own }) };
 }
 
 test('a round holds what the model computes at every token that counts, in the order of the text', async () => {
   const { model, stream } = await open();
   await stream.fill(0);
-  const reader = new TokenRows((from) => readDocuments(text, ['a.json'], {}, from), pack);
+  const reader = new TokenRows((from) => readDocuments([{ source: text, path: 'a.json' }], {}, from), pack);
   const expected: number[][][] = SITES.map(() => []);
   const { heads, headWidth, width } = model.config;
   while (expected[0]!.length < 64) {

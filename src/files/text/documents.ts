@@ -25,6 +25,12 @@ export interface Cursor {
   row: number;
 }
 
+/** A shard: a file of a source. */
+export interface TextFile {
+  source: FileSource;
+  path: string;
+}
+
 export interface Document {
   content: Content;
   /** Its own place. */
@@ -58,10 +64,10 @@ export const TEXT_FORMATS: readonly string[] = Object.keys(READERS);
  * The documents of these files, in the order of the list, from a place on. Throws UsageError for a file of an unknown format, FileError for one
  * that is missing, broken or without the field, naming it.
  */
-export async function* readDocuments(source: FileSource, paths: readonly string[], options: DocumentOptions = {}, from: Cursor = { shard: 0, row: 0 }): AsyncGenerator<Document> {
-  const readers = paths.map((path) => readerOf(source, path));
-  for (let shard = from.shard; shard < paths.length; shard++) {
-    const path = paths[shard]!;
+export async function* readDocuments(files: readonly TextFile[], options: DocumentOptions = {}, from: Cursor = { shard: 0, row: 0 }): AsyncGenerator<Document> {
+  const readers = files.map(readerOf);
+  for (let shard = from.shard; shard < files.length; shard++) {
+    const { source, path } = files[shard]!;
     const file = fileName(source, path);
     let row = shard === from.shard ? from.row : 0;
     try {
@@ -76,7 +82,7 @@ export async function* readDocuments(source: FileSource, paths: readonly string[
   }
 }
 
-function readerOf(source: FileSource, path: string): ShardReader {
+function readerOf({ source, path }: TextFile): ShardReader {
   const ending = /\.([a-z0-9]+)$/i.exec(path)?.[1]?.toLowerCase() ?? '';
   const reader = READERS[ending];
   if (!reader) throw new UsageError(`${fileName(source, path)}: text is read from files that end in ${TEXT_FORMATS.map((name) => `.${name}`).join(', ')}`);

@@ -1,0 +1,98 @@
+/** `train --text`: sparse autoencoders on a model's activations on text, at any hooks. */
+import { readdirSync, statSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { UsageError } from '../errors.ts';
+import { openSource, readDocuments, TEXT_FORMATS, type Cursor, type Document, type TextFile } from '../files/index.ts';
+import type { Gpt2, WeightType } from '../model/index.ts';
+import { promptsPerRun } from '../task/index.ts';
+import type { Tensor } from '../tensor/index.ts';
+import { dictionaryFolder, releasedTraining, TextActivations, TokenRows, variantPolicies, type PackSettings, type PackState, type SaeJob, type StreamSite } from '../training/index.ts';
+import { loadModel } from './model.ts';
+import { note, progress } from './terminal.ts';
+import { kindsOf, openRun, runTraining, wholeOf, type Kind, type TrainingFlags } from './training-run.ts';
+
+export interface TextFlags {
+  text?: string[]; site?: string[]; tokens?: number; context?: number; round?: number; field?: string; separator?: string; bos: boolean; heldOut?: number;
+}
+
+type Options = TextFlags & TrainingFlags & { model: string; revision?: string; features?: number; batch?: number; weights: WeightType; tuning?: string };
+
+/** The learning rate is one for many steps on much data; on a task's few examples rates are higher. */
+export const textDefaults = { batch: 1024, tokens: 1_000_000, context: 128, round: 65_536, heldOut: 0.01, learningRate: 1e-3, factor: 8 } as const;
+
+export async function trainOnText(options: Options): Promise<void> {
+  const sites = (options.site ?? []).map(siteOf);
+  if (sites.length === 0) throw new UsageError('--text needs --site: the hooks to train on, such as blocks.2.hook_resid_post');
+  const files = options.text!.flatMap(filesOf);
+  const released = releasedTraining(options.asReleased);
+  const snapshotEpochs = options.snapshots.map((text) => wholeOf(text, '--snapshots', 1));
+  const resumed = await openRun(options);
+  const model = await loadModel(options);
+  const { tokens = textDefaults.tokens, batch = textDefaults.batch } = options;
+  const examples = Math.min(options.round ?? textDefaults.round, tokens);
+  const pack = packOf(model, options);
+  const bar = progress('reading text');
+  let stream: TextActivations | null = null;
+  try {
+    stream = new TextActivations(model, {
+      sites, examples, special: pack.bos === null ? [] : [pack.bos], batch: promptsPerRun(model, pack.context),
+      open: (state) => rowsOf(model, files, pack, options, state), onProgress: (done, total) => bar.update(done, total),
+    });
+    const features = options.features ?? textDefaults.factor * Math.max(...stream.data.map(({ shape }) => shape[1]!));
+    const kinds = kindsOf({ ...options, features });
+    const jobs = sites.flatMap((site, i) => kinds.map((kind) => jobOf(model, site, kind, stream!.data[i]!, pack, options)));
+    const folders = sites.flatMap((site) => kinds.map(({ variant, value }) => dictionaryFolder(nameOf(site), variant, value)));
+    await runTraining(model.gpu, jobs, folders, { features, epochs: Math.ceil(tokens / examples), batch: Math.min(batch, examples), seed: options.seed, ...released, snapshotEpochs, stream }, { ...options, resumed });
+    if (stream.passes > 1) note(`the text was read ${stream.passes} times`);
+  } finally {
+    bar.stop();
+    stream?.dispose();
+    model.dispose();
+  }
+}
+
+/** HOOK or HOOK:HEAD. */
+function siteOf(text: string): StreamSite {
+  const match = /^(.+?)(?::(\d+))?$/.exec(text)!;
+  return { hook: match[1]!, ...(match[2] === undefined ? {} : { head: Number(match[2]) }) };
+}
+
+function nameOf({ hook, head }: StreamSite): string {
+  return head === undefined ? hook : `${hook}.${head}`;
+}
+
+/** A file, or the files of a folder that hold text, in the order of their names. */
+function filesOf(path: string): TextFile[] {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (!found?.isDirectory()) return [{ source: openSource(dirname(path)), path: basename(path) }];
+  const names = readdirSync(path).filter((name) => TEXT_FORMATS.some((format) => name.toLowerCase().endsWith(`.${format}`))).sort();
+  if (names.length === 0) throw new UsageError(`--text ${path}: there is no file that ends in ${TEXT_FORMATS.map((name) => `.${name}`).join(', ')}`);
+  return names.map((name) => ({ source: openSource(path), path: name }));
+}
+
+function packOf(model: Gpt2, options: Options): PackSettings {
+  const { bos, heldOut = textDefaults.heldOut, seed } = options;
+  const context = options.context ?? Math.min(textDefaults.context, model.config.context);
+  const token = model.tokenizer?.bos ?? model.config.bos;
+  if (context > model.config.context) throw new UsageError(`--context ${context}: the model has room for ${model.config.context} tokens`);
+  return { context, bos: bos ? token : null, separator: token, concatenate: true, heldOut, seed };
+}
+
+function rowsOf(model: Gpt2, files: readonly TextFile[], pack: PackSettings, { field, separator }: Options, state?: PackState): TokenRows {
+  const documents = (from: Cursor): AsyncIterable<Document> => readDocuments(files, { field, separator }, from);
+  return new TokenRows(documents, pack, { vocabulary: model.config.vocabulary, ...(model.tokenizer ? { encode: (text) => model.tokenizer!.encode(text) } : {}), state });
+}
+
+function jobOf(model: Gpt2, site: StreamSite, { variant, value }: Kind, data: Tensor, pack: PackSettings, options: Options): SaeJob {
+  const byK = variantPolicies[variant].sparsity === 'k';
+  const learningRate = options.lr ?? textDefaults.learningRate;
+  return {
+    name: `${variant} ${nameOf(site)} ${byK ? 'k' : 'λ'}=${value}`, variant, data, ...(byK ? { k: value } : { l1: value }), seed: options.seed, learningRate,
+    metadata: {
+      model_name: model.origin?.repository ?? model.name, model_hash: model.hash, ...(model.origin ? { model_from_pretrained_kwargs: { revision: model.origin.commit } } : {}),
+      hook_name: site.hook, ...(site.head === undefined ? {} : { hook_head_index: site.head }), weight_processing: { ...model.processing }, weights: model.weightType,
+      context_size: pack.context, prepend_bos: pack.bos !== null, sequence_separator_token: pack.separator, disable_concat_sequences: !pack.concatenate, exclude_special_tokens: pack.bos === null ? [] : [pack.bos],
+      dataset_path: options.text, held_out: pack.heldOut, training_tokens: options.tokens ?? textDefaults.tokens, learning_rate: learningRate,
+    },
+  };
+}

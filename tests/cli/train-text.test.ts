@@ -1,0 +1,89 @@
+/** `train --text` as a person uses it: killed and resumed to the same bytes, in SAELens' layout, measured on text, and bad input told in a line. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { memorySource, openSafetensors } from '../../src/files/index.ts';
+import { packageRoot } from '../../src/node-adapter.mjs';
+import { cli, cliScript } from '../support/cli.ts';
+import { random } from '../support/numbers.ts';
+
+const mini = join(packageRoot(), 'models', 'ioi-mini');
+const tokens = Array.from({ length: 40 }, (_, i) => Array.from(random(60 + i, i), (value) => 2 + Math.floor(Math.abs(value) * 600)));
+const names = ['blocks.0.attn.hook_z.3_topk_k_4', 'blocks.1.hook_resid_post_topk_k_4'];
+
+const test = suite<{ folder: string; args: string[] }>('train on text');
+test.before.each((context) => {
+  context.folder = mkdtempSync(join(tmpdir(), 'diffract-text-'));
+  mkdirSync(join(context.folder, 'text'));
+  writeFileSync(join(context.folder, 'text', 'a.json'), JSON.stringify(tokens.slice(0, 25)));
+  writeFileSync(join(context.folder, 'text', 'b.jsonl'), tokens.slice(25).map((ids) => `${JSON.stringify({ input_ids: ids })}\n`).join(''));
+  context.args = [
+    'train', '--model', mini, '--text', join(context.folder, 'text'), '--site', 'blocks.1.hook_resid_post,blocks.0.attn.hook_z:3', '--d-sae', '64', '--variants', 'topk', '--k', '4', '--tokens', '12288', '--round', '1024',
+    '--batch', '64', '--context', '32', '--checkpoint-every', '10',
+  ];
+});
+test.after.each(({ folder }) => rmSync(folder, { recursive: true, force: true }));
+
+const bytesOf = (out: string): Record<string, string> => Object.fromEntries(names.flatMap((name) => readdirSync(join(out, name)).map((file) => [`${name}/${file}`, readFileSync(join(out, name, file)).toString('base64')])));
+
+test('killed and resumed it ends with the bytes of a run that was left alone; the directories are SAELens\'; eval sae takes them', async ({ folder, args }) => {
+  const [whole, cut] = [join(folder, 'whole'), join(folder, 'cut')];
+  const { code, stderr, stdout } = await cli([...args, '--out', whole, '--json']);
+  assert.is(code, 0, stderr);
+  assert.match(stderr, /the text was read \d+ times/);
+  const report = JSON.parse(stdout);
+  assert.equal([report.finished, report.step, report.dictionaries.length], [true, 192, 2]);
+  const child = spawn(process.execPath, [await cliScript(), ...args, '--out', cut], { stdio: 'ignore' });
+  const end = new Promise((resolve) => child.on('exit', resolve));
+  while (child.exitCode === null && !existsSync(join(cut, 'checkpoint.safetensors'))) await new Promise((resolve) => setTimeout(resolve, 5));
+  child.kill('SIGKILL');
+  await end;
+  const resumed = await cli([...args, '--out', cut, '--resume', cut]);
+  assert.is(resumed.code, 0, resumed.stderr);
+  assert.equal(bytesOf(cut), bytesOf(whole));
+  assert.is(readFileSync(join(cut, 'metrics.jsonl'), 'utf8'), readFileSync(join(whole, 'metrics.jsonl'), 'utf8'));
+
+  for (const [name, width] of [[names[0]!, 32], [names[1]!, 128]] as const) {
+    const file = await openSafetensors(memorySource({ 'sae_weights.safetensors': new Uint8Array(readFileSync(join(whole, name, 'sae_weights.safetensors'))) }), 'sae_weights.safetensors');
+    assert.equal(file.names.map((tensor) => `${tensor} ${file.info(tensor).shape.join('x')}`).sort(), [`W_dec 64x${width}`, `W_enc ${width}x64`, `b_dec ${width}`, 'b_enc 64']);
+    const config = JSON.parse(readFileSync(join(whole, name, 'cfg.json'), 'utf8'));
+    assert.equal([config.architecture, config.d_in, config.d_sae, config.k, config.metadata.context_size, config.metadata.prepend_bos], ['topk', width, 64, 4, 32, true]);
+  }
+  const measured = await cli(['eval', 'sae', '--model', mini, '--sae', join(whole, names[1]!), '--tokens', join(folder, 'text', 'a.json'), '--prompts', '4', '--json']);
+  assert.is(measured.code, 0, measured.stderr);
+  assert.is(JSON.parse(measured.stdout).eval_result_metrics.sparsity.l0, 4);
+});
+
+test('what cannot be: one line, exit code 2, nothing lost', async ({ folder, args }) => {
+  const refused = async (change: Record<string, string | null>, pattern: RegExp): Promise<void> => {
+    const own = [...args];
+    for (const [flag, value] of Object.entries(change)) {
+      const at = own.indexOf(flag);
+      if (value === null) own.splice(at, 2);
+      else if (at < 0) own.push(flag, value);
+      else own[at + 1] = value;
+    }
+    const { code, stderr } = await cli([...own, '--out', join(folder, 'out')]);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, pattern);
+    assert.is(stderr.trim().split('\n').length, 1, stderr);
+  };
+  const file = (name: string, content: string): string => {
+    writeFileSync(join(folder, name), content);
+    return join(folder, name);
+  };
+  await refused({ '--site': null }, /--text needs --site/);
+  await refused({ '--sites': 'z@L0H3@end' }, /--sites is for the task, and goes not with --text/);
+  await refused({ '--text': file('empty.txt', '\n') }, /the text does not fill one row of tokens/);
+  await refused({ '--text': file('bad.json', '[[5, 99999]]') }, /bad\.json document 0: token 1 is 99999, the model has \d+ tokens: it was made with another tokenizer/);
+  await refused({ '--text': file('broken.parquet', 'PAR1') }, /broken\.parquet: not a parquet file that can be read/);
+  await refused({ '--text': join(folder, 'nowhere.txt') }, /nowhere\.txt: no such file/);
+  await refused({ '--site': 'blocks.7.hook_resid_post' }, /blocks\.7\.hook_resid_post/);
+  await refused({ '--context': '1000' }, /--context 1000: the model has room for 64 tokens/);
+  await refused({ '--resume': join(folder, 'out') }, /--resume: cannot read .*checkpoint\.safetensors/);
+});
+
+test.run();
