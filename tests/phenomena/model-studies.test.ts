@@ -31,7 +31,7 @@ function twoAttributes(n: number, seed: number, high: number, low: number): Exam
 }
 
 test('two features find ±μ for λ from 1 to 3, are active nearly everywhere below and fall silent above', async () => {
-  const rows = trainedToySchema.parse(await trainedToy(gpu, { features: 2, lambdas: [0.25, 1, 3, 8], starts: 4, samples: 4096, epochs: 8, batch: 128 }));
+  const rows = trainedToySchema.parse(await trainedToy(gpu, { features: 2, lambdas: [0.25, 1, 3, 8], starts: 4, samples: 4096, epochs: 5, batch: 128 }));
   const [below, one, three, above] = bestStarts(rows);
   for (const row of [one!, three!]) assert.ok(row.cosine! > 0.95, `λ = ${row.lambda}: ${row.cosine}`);
   assert.ok(below!.l0 > 1.3 && below!.firing > 0.85, JSON.stringify(below));
@@ -56,7 +56,7 @@ test('λ grows with the length of the inputs: scaled data with scaled λ trains 
 });
 
 test('occlusion toy: long features are covered at least as well as short ones', async () => {
-  const options = { values: 20, width: 24, features: [48], lambdas: [1, 2], learningRates: [0.01], batches: [64], examples: 1500, scored: 1500, epochs: 30, lengths: { high: 1.5, low: 1 } };
+  const options = { values: 20, width: 24, features: [48], lambdas: [1, 2], learningRates: [0.01], batches: [64], examples: 1500, scored: 1500, epochs: 20, lengths: { high: 1.5, low: 1 } };
   const result = occlusionToySchema.parse(await occlusionToy(gpu, options));
   assert.is(result.rows.length, 2);
   assert.is(result.highAtLeastLow, 1);
@@ -68,13 +68,13 @@ test('occlusion toy: long features are covered at least as well as short ones', 
 test('occlusion at a site: the sweep, lengths of codes, and the longer attribute taken away', async () => {
   const [training, scored] = [twoAttributes(1500, 10, 2, 0.7), twoAttributes(1000, 20, 2, 0.7)];
   const attributes = ['short', 'long'].map((name) => ({ name, values: 10 }));
-  const result = occlusionSchema.parse(await occlusion({ site: 'q@L0H0@end', training, scored, attributes }, { features: [40, 24], lambdas: [1, 2], epochs: [5, 30], alphas: [0, 1], batch: 64, learningRate: 0.01 }));
+  const result = occlusionSchema.parse(await occlusion({ site: 'q@L0H0@end', training, scored, attributes }, { features: [40, 24], lambdas: [1, 2], epochs: [4, 20], alphas: [0, 1], batch: 64, learningRate: 0.01 }));
   assert.is(result.occluding, 'long');
   assert.is(result.sweep.length, 2 * 2 * 2);
-  assert.equal(result.alpha.map(({ alpha, epoch, features }) => [alpha, epoch, features]).sort(), [[0, 30, 40], [0, 5, 40], [1, 30, 40], [1, 5, 40]].sort());
+  assert.equal(result.alpha.map(({ alpha, epoch, features }) => [alpha, epoch, features]).sort(), [[0, 20, 40], [0, 4, 40], [1, 20, 40], [1, 4, 40]].sort());
   const norms = Object.fromEntries(result.attributes.map(({ name, norm }) => [name, norm.mean]));
   assert.ok(norms.long! > 2 * norms.short! && norms.short! > 0);
-  const at = (alpha: number) => result.alpha.find((row) => row.alpha === alpha && row.epoch === 30)!.coverage;
+  const at = (alpha: number) => result.alpha.find((row) => row.alpha === alpha && row.epoch === 20)!.coverage;
   assert.ok(at(0).long!.count >= 5 && at(0).long!.count > at(0).short!.count, JSON.stringify(at(0)));
   // With the longer codes gone nothing tells its values apart, and the other's values come forward.
   assert.is(at(1).long!.count, 0);
@@ -95,7 +95,7 @@ test('over-splitting at a site: two values with wide noise take many features ea
   };
   const [first, second, scored] = [made(1), made(2), made(3)];
   const attributes = [{ name: 'name', values: Array.from({ length: 20 }, (_, i) => `n${i}`) }, { name: 'side', values: ['left', 'right'] }];
-  const result = overSplittingSchema.parse(await overSplitting({ site: 'q@L0H0@end', datasets: [first, second], scored, attribute: 'side', attributes }, { lambda: 3, features: 48, epochs: 30, batch: 64, share: 0.02 }));
+  const result = overSplittingSchema.parse(await overSplitting({ site: 'q@L0H0@end', datasets: [first, second], scored, attribute: 'side', attributes }, { lambda: 3, features: 48, epochs: 20, batch: 64, share: 0.02 }));
   assert.equal(result.dictionaries.map(({ dataset, seed }) => [dataset, seed]), [[0, 0], [0, 1], [1, 0]]);
   for (const { splits } of result.dictionaries) for (const split of splits) assert.ok(split.features >= 5 && split.covered > 0.9 && split.overlap! < 0.5, JSON.stringify(split));
   assert.equal(result.comparisons.map(({ kind, value }) => `${kind} ${value}`), ['seed left', 'seed right', 'dataset left', 'dataset right']);

@@ -22,16 +22,16 @@ function dictionaries(out: string): Record<string, string> {
 
 test('trains, and goes on after Ctrl-C to the same bytes', async ({ folder }) => {
   const [whole, cut] = [join(folder, 'whole'), join(folder, 'cut')];
-  const args = ['train', '--model', mini, ...small, '--epochs', '60'];
+  const args = ['train', '--model', mini, ...small, '--epochs', '40'];
   const { code, stdout, stderr } = await cli([...args, '--out', whole, '--json']);
   assert.is(code, 0, stderr);
   const report = JSON.parse(stdout);
-  assert.equal([report.finished, report.step, report.dictionaries.length], [true, 240, 4]);
+  assert.equal([report.finished, report.step, report.dictionaries.length], [true, 160, 4]);
   const expected = dictionaries(whole);
   assert.equal(Object.keys(expected).sort(), ['v@L0H3@s2_l1_0.5', 'v@L0H3@s2_l1_2', 'z@L0H3@end_l1_0.5', 'z@L0H3@end_l1_2'].flatMap((d) => [`${d}/cfg.json`, `${d}/sae_weights.safetensors`]));
   const metrics = readFileSync(join(whole, 'metrics.jsonl'), 'utf8');
   const records = metrics.trim().split('\n').map((line) => JSON.parse(line));
-  assert.is(records.length, 4 * 60);
+  assert.is(records.length, 4 * 40);
   for (const key of ['loss', 'mse', 'l1_loss', 'l0', 'dead_fraction', 'learning_rate', 'explained_variance']) assert.type(records[7][key], 'number');
 
   const child = spawn(process.execPath, [await cliScript(), ...args, '--out', cut], { stdio: ['ignore', 'ignore', 'pipe'] });
@@ -48,7 +48,7 @@ test('trains, and goes on after Ctrl-C to the same bytes', async ({ folder }) =>
   clearInterval(watch);
   if (stopped !== 0) {
     assert.is(stopped, 130, errors);
-    assert.match(errors, /stopped after step \d+ of 240.*--resume/);
+    assert.match(errors, /stopped after step \d+ of 160.*--resume/);
     assert.ok(existsSync(join(cut, 'checkpoint.safetensors')));
     assert.equal(dictionaries(cut), {});
     const resumed = await cli([...args, '--out', cut, '--resume', cut]);
