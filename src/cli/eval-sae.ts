@@ -1,22 +1,22 @@
 /** `diffract eval sae`: metrics of one dictionary on text, by SAELens' names, and as a result file in SAEBench's form. */
 import { basename, dirname } from 'node:path';
 import type { Command } from 'commander';
-import { loadSae, readSaeConfig, type Sae, type SaeMetadata } from '../dictionary/index.ts';
+import { loadSae, readSaeConfig, splitAddress, type Sae, type SaeMetadata } from '../dictionary/index.ts';
 import { FileError, UsageError } from '../errors.ts';
 import { evaluateMetrics, packTokens, saebenchResult, type SaeBenchResult } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import { writeFileAtomic } from '../files/node-write.ts';
-import type { Gpt2, WeightType } from '../model/index.ts';
+import { NO_PROCESSING, type Gpt2, type WeightProcessing, type WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
 import { stoppable } from './evaluation.ts';
-import { loadModel, modelOption, revisionOption } from './model.ts';
-import { printJson, progress, wholeNumber } from './terminal.ts';
+import { loadModel, modelOption, readProcessing, revisionOption } from './model.ts';
+import { list, note, printJson, progress, wholeNumber } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
 
 interface Options {
   model: string; revision?: string; sae: string; text?: string; tokens?: string; hook?: string; head?: number; context: number; prompts?: number; batch?: number; bos: boolean;
-  out?: string; weights: WeightType; tuning?: string; json?: boolean;
+  processing?: string[]; out?: string; weights: WeightType; tuning?: string; json?: boolean;
 }
 
 const EXAMPLES = `
@@ -24,7 +24,7 @@ Text is cut into prompts of --context tokens, each behind the beginning-of-seque
 scored nor replaced.
 
 Examples:
-  diffract eval sae --model gpt2 --sae sae/ --text book.txt --prompts 64
+  diffract eval sae --model gpt2 --sae hub:jbloom/GPT2-Small-SAEs-Reformatted/blocks.8.hook_resid_pre --text book.txt --prompts 64
   diffract eval sae --model models/ioi-mini --sae saes/z_L0H3_end --tokens prompts.json --out result.json`;
 
 export function registerSae(command: Command): void {
@@ -32,7 +32,7 @@ export function registerSae(command: Command): void {
     .description('Metrics of one SAE on any text: reconstruction, sparsity, what splicing it in does to the predictions.')
     .addOption(modelOption())
     .addOption(revisionOption())
-    .requiredOption('--sae <dir>', 'a trained SAE in SAELens layout')
+    .requiredOption('--sae <where>', 'an SAE: a directory, file or URL of it, or hub:owner/name/path; as SAELens, dictionary_learning, sparsify, OpenAI and others save them')
     .option('--text <file>', 'a text file')
     .option('--tokens <file>', 'instead of text: a JSON list of prompts, each a list of token ids')
     .option('--hook <name>', 'where the SAE reads, such as blocks.0.hook_resid_post (default: what its cfg.json says)')
@@ -42,6 +42,7 @@ export function registerSae(command: Command): void {
     .option('--batch <n>', 'prompts in one run (default: what fits a modest amount of memory)', wholeNumber(1))
     .option('--no-bos', 'do not put the beginning-of-sequence token in front of prompts of text')
     .option('--out <file>', "write all metrics, those of every feature included, in SAEBench's form")
+    .option('--processing <names>', `weight processing of the model, of ${Object.keys(NO_PROCESSING).join(', ')}, or none (default: what the SAE was trained with, where it says so)`, list)
     .addOption(weightsOption())
     .addOption(tuningOption())
     .option('--json', 'print what --out writes instead of the table')
@@ -52,16 +53,24 @@ export function registerSae(command: Command): void {
 async function run(options: Options, signal: AbortSignal): Promise<void> {
   const { text, tokens: listed } = options;
   if ((text === undefined) === (listed === undefined)) throw new UsageError('give either --text <file> or --tokens <file>');
-  const source = openSource(options.sae);
-  const { metadata, dIn, features } = await readSaeConfig(source);
+  const { directory, file } = splitAddress(options.sae);
+  const source = openSource(directory);
+  const choice = { ...(file === undefined ? {} : { file }), ...(options.hook === undefined ? {} : { hook: options.hook }) };
+  const { metadata, dIn, features, layout } = await readSaeConfig(source, choice);
+  const processing = processingFor(options, metadata);
   const content = text === undefined ? await readPrompts(listed!) : await readText(text);
-  const model = await loadModel(options, { signal });
+  const model = await loadModel(options, { signal, processing });
   let sae: Sae | null = null;
   const bar = progress('measuring');
   try {
     const place = placeOf(options, metadata);
-    sae = await loadSae(model.gpu, source, { width: widthAt(model, place), hookName: place.hook, headIndex: place.head, modelHash: model.hash });
     const prompts = promptsOf(model, content, options, metadata).slice(0, options.prompts);
+    const context = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
+    sae = await loadSae(model.gpu, source, {
+      width: widthAt(model, place), hookName: place.hook, headIndex: place.head, modelHash: model.hash, contextSize: context, weightProcessing: { ...model.processing },
+      ...('text' in content ? { prependBos: options.bos && metadata.prepend_bos !== false } : {}),
+    }, choice);
+    for (const warning of sae.warnings) note(`${sae.name}: ${warning}`);
     const excludeTokens = model.tokenizer?.bos == null ? [] : [model.tokenizer.bos];
     const metrics = await evaluateMetrics(model, sae, {
       hook: place.hook, ...(place.head === undefined ? {} : { head: place.head }), tokens: prompts, batch: options.batch, excludeTokens, signal, onProgress: (done, total) => bar.update(done, total),
@@ -69,10 +78,10 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
     bar.stop();
     const result = saebenchResult({
       metrics, id: sae.name, release: basename(options.sae), version: DIFFRACT_VERSION,
-      cfg: { architecture: sae.variant, d_in: dIn, d_sae: features, ...metadata },
+      cfg: { architecture: sae.variant, layout, d_in: dIn, d_sae: features, ...metadata },
       config: {
         model_name: model.name, llm_dtype: model.weightType === 'f16' ? 'float16 weights, float32 arithmetic' : 'float32', batch_size_prompts: options.batch ?? null,
-        dataset: basename((text ?? listed)!), context_size: prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0), prompts: prompts.length,
+        dataset: basename((text ?? listed)!), context_size: context, prompts: prompts.length,
         exclude_special_tokens_from_reconstruction: excludeTokens.length > 0, excluded_tokens: excludeTokens,
       },
     });
@@ -84,6 +93,14 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
     sae?.dispose();
     model.dispose();
   }
+}
+
+/** The processing asked for, or the one that the dictionary's own description names. */
+function processingFor({ processing }: Options, { weight_processing: own }: Readonly<SaeMetadata>): Partial<WeightProcessing> {
+  if (processing) return readProcessing(processing.filter((name) => name !== 'none'));
+  const wanted = Object.keys(NO_PROCESSING).filter((kind) => (own as Record<string, unknown> | undefined)?.[kind] === true);
+  if (wanted.length > 0) note(`the model's weights are processed as the SAE was trained with: ${wanted.join(', ')}`);
+  return readProcessing(wanted);
 }
 
 interface Place { hook: string; head?: number }

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import { Option } from 'commander';
 import { FileError, UsageError } from '../errors.ts';
 import { isHubName, openHub, openSource, parseHubAddress, type FileSource } from '../files/index.ts';
-import { Gpt2, type WeightProcessing, type WeightType } from '../model/index.ts';
+import { Gpt2, NO_PROCESSING, type WeightProcessing, type WeightType } from '../model/index.ts';
 import { openDevice } from './device.ts';
 import { note, progress, type Progress } from './terminal.ts';
 
@@ -54,6 +54,14 @@ export async function loadModel(
   const gpu = await openDevice(flags.tuning);
   const bar = progress('loading the model');
   return Gpt2.load(gpu, from, { processing, weights: flags.weights, onProgress: (done, total, name) => bar.update(done, total, name) }).finally(() => bar.stop());
+}
+
+/** Weight processing from its names; `all` is every kind. */
+export function readProcessing(names: readonly string[] = []): Partial<WeightProcessing> {
+  const all = Object.keys(NO_PROCESSING);
+  const wanted = names.length === 1 && names[0] === 'all' ? all : names;
+  for (const name of wanted) if (!all.includes(name)) throw new UsageError(`--processing ${name}: there are ${all.join(', ')}, and all`);
+  return Object.fromEntries(wanted.map((name) => [name, true]));
 }
 
 const MEGABYTE = 1e6;

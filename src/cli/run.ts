@@ -5,9 +5,9 @@ import type { Command } from 'commander';
 import { FileError, TokenError, UsageError } from '../errors.ts';
 import { safetensorsParts, type TensorToWrite } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
-import { type Gpt2, NO_PROCESSING, type WeightProcessing, type WeightType } from '../model/index.ts';
+import { type Gpt2, NO_PROCESSING, type WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
-import { loadModel, modelOption, revisionOption } from './model.ts';
+import { loadModel, modelOption, readProcessing, revisionOption } from './model.ts';
 import { collect, list, note, printJson, realNumber, wholeNumber } from './terminal.ts';
 
 interface RunFlags {
@@ -109,13 +109,6 @@ async function read(path: string): Promise<string> {
   } catch (cause) {
     throw new FileError(`cannot read ${path}: ${(cause as NodeJS.ErrnoException).code ?? (cause as Error).message}`, { cause });
   }
-}
-
-function readProcessing(names: readonly string[] = []): Partial<WeightProcessing> {
-  const all = Object.keys(NO_PROCESSING);
-  const wanted = names.length === 1 && names[0] === 'all' ? all : names;
-  for (const name of wanted) if (!all.includes(name)) throw new UsageError(`--processing ${name}: there are ${all.join(', ')}, and all`);
-  return Object.fromEntries(wanted.map((name) => [name, true]));
 }
 
 function encode(model: Gpt2, texts: readonly string[], prependBos: boolean): number[][] {

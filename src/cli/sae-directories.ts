@@ -1,11 +1,12 @@
 /** Trained SAEs named on the command line: one directory in SAELens' layout, or a folder of them such as `train` writes. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { loadSae, readSaeConfig } from '../dictionary/index.ts';
+import { loadSae, readSaeConfig, splitAddress } from '../dictionary/index.ts';
 import { FileError, UsageError } from '../errors.ts';
 import type { LoadedDictionary } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
+import { note } from './terminal.ts';
 import { checkSite, formatSite, hookOf, IOI_POSITIONS, parseSite, type SiteAddress } from '../task/index.ts';
 
 /**
@@ -29,9 +30,10 @@ export async function loadDictionaries(model: Gpt2, given: readonly string[], po
   }
 }
 
-/** The path itself if it is a dictionary (or a URL), else the dictionaries directly inside it, in the order of their names. */
+/** The path itself if it is a dictionary (or a URL, a hub's folder or a file), else the dictionaries directly inside it, in the order of their names. */
 async function directoriesIn(path: string): Promise<string[]> {
-  if (await openSource(path).has('cfg.json') || /^https?:/.test(path)) return [path];
+  const { directory, file } = splitAddress(path);
+  if (file !== undefined || /^(https?|hub):/.test(path) || await openSource(directory).has('cfg.json')) return [path];
   const inside = await readdir(path, { withFileTypes: true }).catch(() => []);
   const found: string[] = [];
   for (const name of inside.filter((entry) => entry.isDirectory()).map((entry) => entry.name).sort()) {
@@ -42,19 +44,24 @@ async function directoriesIn(path: string): Promise<string[]> {
 }
 
 async function loadOne(model: Gpt2, path: string, given: SiteAddress | null, positions: readonly string[]): Promise<LoadedDictionary> {
-  const source = openSource(path);
-  const { metadata } = await readSaeConfig(source);
+  const { directory, file } = splitAddress(path);
+  const source = openSource(directory);
+  const choice = file === undefined ? {} : { file };
+  const { metadata } = await readSaeConfig(source, choice);
   const site = given ?? siteOf(metadata, path, positions);
   checkSite(site, model.config);
   const dictionary = await loadSae(model.gpu, source, {
     width: model.config.headWidth, hookName: hookOf(site), headIndex: site.head, position: site.position, modelHash: model.hash,
     weightProcessing: { ...model.processing },
-  });
+  }, choice);
+  for (const warning of dictionary.warnings) note(`${path}: ${warning}`);
   const l1 = metadata.l1_coefficient;
   const scale = metadata.activation_scale;
-  const variant = 'vanilla';
+  // A frozen decoder is told by the metadata alone.
+  const variant = metadata['variant'] === 'frozen' ? 'frozen' : dictionary.variant;
+  const sparsity = dictionary.k !== null ? ` K=${dictionary.k}` : typeof l1 === 'number' ? ` λ=${l1}` : '';
   return {
-    site, variant, dictionary, name: typeof l1 === 'number' ? `${variant} λ=${l1}` : variant,
+    site, variant, dictionary, name: `${variant}${sparsity}`,
     lambda: typeof l1 === 'number' ? l1 : null, scale: typeof scale === 'number' ? scale : null,
   };
 }

@@ -12,6 +12,7 @@ import { Tensor } from '../../src/tensor/index.ts';
 import { cli } from '../support/cli.ts';
 import { testGpu } from '../support/gpu.ts';
 import { random } from '../support/numbers.ts';
+import { safetensorsFile } from '../support/safetensors-file.ts';
 
 const test = suite<{ folder: string }>('eval sae');
 const mini = join(packageRoot(), 'models', 'ioi-mini');
@@ -49,6 +50,37 @@ test('text becomes prompts; what is printed is what is written, in SAEBench’s 
   assert.is(table.code, 0, table.stderr);
   assert.match(table.stdout, /reconstruction_quality\n {2}explained_variance +-?[\d.]+/);
   assert.match(table.stdout, /total_tokens_eval_reconstruction +6\n/);
+});
+
+test('dictionaries of other tools: the layout is found, the processing that one names is done, what may differ is said', async ({ folder }) => {
+  const [features, width] = [24, 128];
+  const values = (count: number, seed: number): number[] => [...random([count], seed)];
+  const prompts = join(folder, 'prompts.json');
+  writeFileSync(prompts, JSON.stringify([[5, 6, 7, 8], [9, 10]]));
+  await writeDirectoryAtomic(join(folder, 'h.1'), {
+    'cfg.json': JSON.stringify({ activation: 'topk', expansion_factor: 1, normalize_decoder: false, num_latents: features, k: 3, multi_topk: false, skip_connection: false, transcode: false, d_in: width }),
+    'sae.safetensors': safetensorsFile([
+      ['W_dec', [features, width], values(features * width, 1)], ['b_dec', [width], values(width, 2)], ['encoder.bias', [features], values(features, 3).map((v) => v + 9)], ['encoder.weight', [features, width], values(features * width, 4)],
+    ]),
+  });
+  const { code, stdout, stderr } = await cli(['eval', 'sae', '--model', mini, '--sae', join(folder, 'h.1'), '--tokens', prompts, '--json']);
+  assert.is(code, 0, stderr);
+  const result = JSON.parse(stdout);
+  assert.equal([result.sae_cfg_dict.architecture, result.sae_cfg_dict.layout, result.sae_cfg_dict.hook_name, result.eval_result_metrics.sparsity.l0], ['topk', 'sparsify', 'blocks.1.hook_resid_post', 3]);
+  const gpu = await testGpu();
+  const own = join(folder, 'centred');
+  const sae = new Sae('centred', { encoder: Tensor.from(gpu, values(20 * width, 1), [20, width]), encoderBias: Tensor.from(gpu, values(20, 2), [20]), decoder: Tensor.from(gpu, values(20 * width, 3), [20, width]), decoderBias: Tensor.from(gpu, values(width, 4), [width]) }, {
+    hook_name: 'blocks.1.hook_resid_post', context_size: 3, weight_processing: { centerWritingWeights: true },
+  });
+  await writeDirectoryAtomic(own, await saeFiles(sae));
+  sae.dispose();
+  const centred = await cli(['eval', 'sae', '--model', mini, '--sae', own, '--tokens', prompts]);
+  assert.is(centred.code, 0, centred.stderr);
+  assert.match(centred.stderr, /weights are processed as the SAE was trained with: centerWritingWeights/);
+  assert.match(centred.stderr, /centred: it was trained in contexts of 3 tokens, and is used in 4/);
+  const other = await cli(['eval', 'sae', '--model', mini, '--sae', own, '--tokens', prompts, '--processing', 'none']);
+  assert.is(other.code, 2);
+  assert.match(other.stderr, /it was made for weight processing centerWritingWeights true, not false/);
 });
 
 test('what cannot be used is refused in one line', async ({ folder }) => {
