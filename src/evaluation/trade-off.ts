@@ -80,6 +80,7 @@ export const correlationSchema = z.object({
   variant: z.string(),
   dictionaries: z.int().nonnegative().describe('λ or K and checkpoints that are compared'),
   l0: z.number().nullable().describe('Spearman correlation of the distance that edits leave with L0; null where one of them is constant'),
+  error: z.number().nullable().describe('the same with the mean squared error of reconstructions'),
   recovered: z.number().nullable().describe('the same with |1 - logit difference recovered|, of dictionaries that have one'),
 });
 export type CorrelationRow = z.infer<typeof correlationSchema>;
@@ -89,20 +90,20 @@ const spread = z.object({
   median: z.number().nullable(), mean: z.number().nullable(), min: z.number().nullable(), max: z.number().nullable(),
   aboveHalf: z.number().nullable().describe('share of the sites where it is above 0.5'),
 });
-export const correlationSummarySchema = z.object({ attribute: z.string(), variant: z.string(), l0: spread, recovered: spread });
+export const correlationSummarySchema = z.object({ attribute: z.string(), variant: z.string(), l0: spread, error: spread, recovered: spread });
 export type CorrelationSummary = z.infer<typeof correlationSummarySchema>;
 
 /** A row for each site, attribute and variant with more than two dictionaries. `distanceOf` gives the distance that a dictionary's edits leave. */
 export function correlations(rows: readonly (TradeOff & { variant: string })[], attributes: readonly string[], distanceOf: (site: string, attribute: string, dictionary: string) => number | undefined): CorrelationRow[] {
-  const groups = new Map<string, { site: string; attribute: string; variant: string; points: { distance: number; l0: number; lost: number | null }[] }>();
-  for (const { site, dictionary, variant, l0, recovered } of rows) {
+  const groups = new Map<string, { site: string; attribute: string; variant: string; points: { distance: number; l0: number; error: number; lost: number | null }[] }>();
+  for (const { site, dictionary, variant, l0, error, recovered } of rows) {
     for (const attribute of attributes) {
       const distance = distanceOf(site, attribute, dictionary);
       if (distance === undefined) continue;
       const key = JSON.stringify([site, attribute, variant]);
       const group = groups.get(key) ?? { site, attribute, variant, points: [] };
       groups.set(key, group);
-      group.points.push({ distance, l0, lost: recovered === null ? null : Math.abs(1 - recovered) });
+      group.points.push({ distance, l0, error, lost: recovered === null ? null : Math.abs(1 - recovered) });
     }
   }
   return [...groups.values()].filter(({ points }) => points.length > 2).map(({ points, ...where }) => {
@@ -110,6 +111,7 @@ export function correlations(rows: readonly (TradeOff & { variant: string })[], 
     return {
       ...where, dictionaries: points.length,
       l0: spearman(points.map(({ distance }) => distance), points.map(({ l0 }) => l0)),
+      error: spearman(points.map(({ distance }) => distance), points.map(({ error }) => error)),
       recovered: known.length > 2 ? spearman(known.map(({ distance }) => distance), known.map(({ lost }) => lost!)) : null,
     };
   });
@@ -128,6 +130,6 @@ export function correlationSummaries(rows: readonly CorrelationRow[]): Correlati
         aboveHalf: some ? values.filter((value) => value > 0.5).length / values.length : null,
       };
     };
-    return { attribute, variant, l0: spreadOf(({ l0 }) => l0), recovered: spreadOf(({ recovered }) => recovered) };
+    return { attribute, variant, l0: spreadOf(({ l0 }) => l0), error: spreadOf(({ error }) => error), recovered: spreadOf(({ recovered }) => recovered) };
   });
 }

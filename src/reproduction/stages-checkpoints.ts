@@ -28,7 +28,7 @@ export function checkpointsStage(settings: Settings): Stage<Lab> {
   const k = Math.min(...settings.ks);
   const ks = settings.sizes === 'reduced' ? [k] : settings.ks;
   return {
-    name: 'checkpoints', title: 'The best of all checkpoints, and what foretells control', version: 1, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), ks }, schema: checkpointsSchema,
+    name: 'checkpoints', title: 'The best of all checkpoints, and what foretells control', version: 2, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), ks }, schema: checkpointsSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections } = read<SectionsResult>('sections')!;
       const { folder, entries } = read<SaesResult>('saes')!;

@@ -164,17 +164,19 @@ test('trade-off curves: a line for each method, by growing k', () => {
 });
 
 test('what foretells control: rank correlations over the dictionaries of a site, and their spread over sites', () => {
-  const rows = ['x', 'y'].flatMap((site) => [1, 2, 3, 4].map((i) => ({ ...row(`v${i}`, 10 * i, site === 'y' && i === 1 ? null : 1 + 0.1 * (i % 2 ? i : -i), 1, site), variant: 'vanilla' })));
+  const rows = ['x', 'y'].flatMap((site) => [1, 2, 3, 4].map((i) => ({ ...row(`v${i}`, 10 * i, site === 'y' && i === 1 ? null : 1 + 0.1 * (i % 2 ? i : -i), site === 'x' ? 5 - i : 1, site), variant: 'vanilla' })));
   const distances: Record<string, number[]> = { x: [1, 2, 3, 4], y: [4, 1, 2, 3] };
   const found = correlations(rows, ['S', 'Pos'], (site, attribute, name) => (attribute === 'S' ? distances[site]![Number(name.slice(1)) - 1] : undefined));
   assert.equal(found.map(({ site, attribute, dictionaries }) => [site, attribute, dictionaries]), [['x', 'S', 4], ['y', 'S', 4]]);
   assert.ok(Math.abs(found[0]!.l0! - 1) < 1e-12 && Math.abs(found[0]!.recovered! - 1) < 1e-12);
+  // errors fall where distances grow; at the other site they are all the same
+  assert.ok(Math.abs(found[0]!.error! + 1) < 1e-12 && found[1]!.error === null);
   // ranks 4, 1, 2, 3 against 1, 2, 3, 4: 1 − 6 · 12 / 60; without the first they agree
   assert.ok(Math.abs(found[1]!.l0! + 0.2) < 1e-12 && Math.abs(found[1]!.recovered! - 1) < 1e-12);
   const [summary, ...more] = correlationSummaries(found);
   assert.is(more.length, 0);
   assert.ok(Math.abs(summary!.l0.median! - 0.4) < 1e-12 && Math.abs(summary!.l0.min! + 0.2) < 1e-12);
-  assert.equal([summary!.l0.sites, summary!.l0.aboveHalf, summary!.recovered.aboveHalf], [2, 0.5, 1]);
+  assert.equal([summary!.l0.sites, summary!.l0.aboveHalf, summary!.recovered.aboveHalf, summary!.error.sites, summary!.error.mean], [2, 0.5, 1, 1, found[0]!.error]);
   assert.equal(correlations(rows.slice(0, 2), ['S'], () => 1), []);
 });
 

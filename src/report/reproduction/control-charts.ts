@@ -60,7 +60,7 @@ export function weightsChart({ control }: Tests): Chart {
 }
 
 /** How the best of all checkpoints compares with the last epoch's; what L0 and the logit difference kept say about edits; and how the two go together. */
-export function checkpointsCharts({ control, correlations, tradeOffs, k }: Checkpoints, tests: Tests | null): Chart[] {
+export function checkpointsCharts({ control, summaries, tradeOffs, k }: Checkpoints, tests: Tests | null): Chart[] {
   const pools = looksOf(['last epoch', 'best checkpoint']);
   const of = (rows: Tests['control'], series: string) => rows.filter((row) => row.k === k && (row.method === 'agnostic' || row.method === 'aware')).map((row) => ({ row, series }));
   const both = [...of(tests?.control ?? [], 'last epoch'), ...of(control, 'best checkpoint')];
@@ -72,16 +72,20 @@ export function checkpointsCharts({ control, correlations, tradeOffs, k }: Check
     })),
     reading: 'Each site uses one SAE of a kind, settled on other prompts: of the last epoch, as in the tests above, or of all sparsities and epochs that were kept the one whose edits come closest to the counterfactual activation. The dashed line is no edit.',
   };
-  const guides = looksOf(['L0', '|1 − logit difference recovered|']);
-  const rows = [...groupBy(correlations, (row) => row.variant)].flatMap(([label, own]): NamedRow[] => ([['l0', 'L0'], ['recovered', '|1 − logit difference recovered|']] as const).map(([field, series]) => {
-    const values = own.flatMap((row) => row[field] ?? []).sort((a, b) => a - b);
-    return { label, series, value: values[values.length >> 1] ?? Number.NaN, ...(values.length > 0 ? { whiskers: [values[0]!, values.at(-1)!] as const } : {}) };
-  }));
+  const guides = looksOf(['L0', 'squared error', '|1 − logit difference recovered|']);
   const foretells: Chart = {
     id: 'foretells', title: 'What foretells control?', legend: legendOf(guides),
-    panels: rows.length === 0 ? [] : [namedPanel({ title: `Rank correlation with the distance of edits, k = ${k}`, looks: guides, rules: [{ x: 0 }], x: { title: 'Spearman correlation', domain: [-1, 1], format: '.1f' }, rows })],
-    reading: 'Over all sparsities and checkpoints of a kind of SAE at a site: does a smaller L0, or a logit difference that is kept, go with edits that come closer to the counterfactual activation? '
-      + 'Median and range over sites and attributes. The paper finds L0 the better guide, with 56 SAEs a site; few SAEs give coarse correlations.',
+    panels: [...groupBy(summaries, (row) => row.attribute)].map(([attribute, own]) => namedPanel({
+      title: `Edit ${attribute}: rank correlation with the distance of edits, k = ${k}`, looks: guides, rules: [{ x: 0 }], x: { title: 'Spearman correlation', domain: [-1, 1], format: '.1f' },
+      rows: own.flatMap((row): NamedRow[] => ([['l0', 'L0'], ['error', 'squared error'], ['recovered', '|1 − logit difference recovered|']] as const).flatMap(([field, series]) => {
+        const { median, min, max, sites } = row[field];
+        return median === null || min === null || max === null ? [] : [{
+          label: row.variant, series, value: median, whiskers: [min, max] as const, tip: `${row.variant}, ${series}: median ${score(median)} over ${sites} sites, from ${score(min)} to ${score(max)}`,
+        }];
+      })),
+    })),
+    reading: 'Over all sparsities and checkpoints of a kind of SAE at a site: does a smaller L0, a smaller error of reconstructions, or a logit difference that is kept, go with edits that come closer to '
+      + 'the counterfactual activation? Median and range over sites. The paper compares L0 and the logit difference and finds L0 the better guide, with 56 SAEs a site; few SAEs give coarse correlations.',
   };
   const kinds = looksOf(tradeOffs.map(({ variant }) => variant));
   const most = Math.max(1, ...tradeOffs.map(({ l0 }) => l0));
