@@ -1,7 +1,7 @@
 /** What the stages of a reproduction work with: the model, the task, the settings, and samples, activations and dictionaries made when first asked for. */
 import { columnIds, loadSae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
-  addRankings, Catalogue, fitSupervised, fitSupervisedCodes, editedAttributes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type EvaluationTask,
+  addRankings, Catalogue, fitSupervised, fitSupervisedCodes, editedAttributes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type Entry, type EvaluationTask,
 } from '../evaluation/index.ts';
 import { memorySource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
@@ -127,34 +127,40 @@ export class Lab {
     });
   }
 
-  /** What the features of every SAE and of the main supervised codes stand for: by address, then by name. Worked out once for all stages. */
+  /** What the features of every SAE and of the main supervised codes stand for: by address, then by name. Codes of other parametrizations are no features that are interpreted. Worked out once for all stages. */
   interpretations(sections: readonly EditedSection[], catalogue: Catalogue, { signal, onProgress }: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<Map<string, Map<string, Interpreted>>> {
     return this.onceDone('interpretations', async () => {
-      const prompts = this.interpreted();
       const sites = this.sites(sections);
-      const activations = await this.activations('interpreted', prompts, sites, signal);
-      const attributes = columnIds(prompts);
-      const interpreter = new Interpreter(this.model.gpu, prompts);
-      const found = new Map<string, Map<string, Interpreted>>();
-      try {
-        for (const [i, site] of sites.entries()) {
-          const own = new Map<string, Interpreted>();
-          found.set(formatSite(site), own);
-          for (const { name, dictionary } of catalogue.at(site)) {
-            signal?.throwIfAborted();
-            // Codes of other parametrizations are no features that are interpreted.
-            if (name.startsWith('supervised') && name !== 'supervised') continue;
-            const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes });
-            own.set(name, await interpreter.interpret(codes, site.position));
-            codes.dispose();
-          }
-          onProgress?.(i + 1, sites.length);
-        }
-      } finally {
-        interpreter.dispose();
-      }
-      return found;
+      return this.interpretEntries(sections, sites, (site) => catalogue.at(site).filter(({ name }) => !name.startsWith('supervised') || name === 'supervised'), { signal, onProgress });
     });
+  }
+
+  /** The same of some dictionaries at some sites, with unions of up to `unionLimit` values. */
+  async interpretEntries(
+    sections: readonly EditedSection[], sites: readonly SiteAddress[], entriesAt: (site: SiteAddress) => readonly Entry[],
+    { unionLimit, signal, onProgress }: { unionLimit?: number; signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+  ): Promise<Map<string, Map<string, Interpreted>>> {
+    const prompts = this.interpreted();
+    const activations = await this.activations('interpreted', prompts, this.sites(sections), signal);
+    const attributes = columnIds(prompts);
+    const interpreter = new Interpreter(this.model.gpu, prompts, { unionLimit });
+    const found = new Map<string, Map<string, Interpreted>>();
+    try {
+      for (const [i, site] of sites.entries()) {
+        const own = new Map<string, Interpreted>();
+        found.set(formatSite(site), own);
+        for (const { name, dictionary } of entriesAt(site)) {
+          signal?.throwIfAborted();
+          const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes });
+          own.set(name, await interpreter.interpret(codes, site.position));
+          codes.dispose();
+        }
+        onProgress?.(i + 1, sites.length);
+      }
+    } finally {
+      interpreter.dispose();
+    }
+    return found;
   }
 
   /** What features are ranked on: prompts that show every value, or as released those that are scored. */

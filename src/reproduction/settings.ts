@@ -36,13 +36,13 @@ export interface Settings {
   thresholds: number[];
   /** Prompts of the tests that are costly for each prompt: causal tests, mechanism, probes. */
   closePrompts: number;
-  /** Features shown of a dictionary, and examples of each. */
-  featurePages: { features: number; examples: number };
+  /** Features shown of a dictionary, examples of each, and most values in a union that a feature may stand for; the tests' unions have at most ten. */
+  featurePages: { features: number; examples: number; unions: number };
   /** Feature occlusion at one site. */
   occlusion: { examples: number; features: number[]; lambdas: number[]; epochs: number; alphas: number[] };
   /** The same dictionary from other seeds and other data. */
   overSplitting: { seeds: number; epochs: number; lambda: number };
-  toys: { idealSamples: number; randomSamples: number; seeds: number; occlusionFull: boolean };
+  toys: { idealSamples: number; seeds: number; occlusionFull: boolean };
   greaterThan: { train: number; prompts: number; lambdas: number[]; ks: number[]; epochs: number };
   /** Tokens that SAE metrics are taken on. */
   metricPrompts: number;
@@ -97,10 +97,10 @@ function paperSettings(preset: PresetName): Settings {
     edits: preset === 'workshop' ? 'workshop' : 'arxiv',
     parametrizations: ['independent', 'coupled', 'names'], codes: ['mean', 'mse'],
     thresholds: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], closePrompts: 1000,
-    featurePages: { features: 12, examples: 10 },
+    featurePages: { features: 12, examples: 10, unions: 30 },
     occlusion: { examples: 100_000, features: [1024, 2048, 4096, 8192], lambdas: [0.05, 0.1, 0.2, 0.5, 1, 2, 5], epochs: 6000, alphas: [0, 0.2, 0.4, 0.6, 0.8, 1] },
     overSplitting: { seeds: 4, epochs: 500, lambda: 1 },
-    toys: { idealSamples: 100_000, randomSamples: 20_000, seeds: 3, occlusionFull: true },
+    toys: { idealSamples: 100_000, seeds: 3, occlusionFull: true },
     greaterThan: { train: 10_000, prompts: 5000, lambdas: [1, 5], ks: [2, 4, 8, 16], epochs: 2000 },
     metricPrompts: 1000, released: [],
   };
@@ -119,10 +119,10 @@ function reducedSettings(preset: PresetName): Settings {
     ],
     snapshotEpochs: [8, 30], training: { ...kept, features: 128, epochs: 30, batch: 128 },
     ks: preset === 'arxiv' ? [2, 4, 6] : [2, 4, 8],
-    thresholds: [0.2, 0.4, 0.6, 0.8], closePrompts: 64, featurePages: { features: 4, examples: 5 },
+    thresholds: [0.2, 0.4, 0.6, 0.8], closePrompts: 64, featurePages: { features: 4, examples: 5, unions: 10 },
     occlusion: { examples: 2000, features: [256], lambdas: [1, 2, 4], epochs: 40, alphas: [0, 0.5, 1] },
     overSplitting: { seeds: 2, epochs: 20, lambda: 1 },
-    toys: { idealSamples: 100_000, randomSamples: 20_000, seeds: 3, occlusionFull: false },
+    toys: { idealSamples: 100_000, seeds: 3, occlusionFull: false },
     greaterThan: { train: 500, prompts: 100, lambdas: [1, 5], ks: [2, 4], epochs: 20 },
     metricPrompts: 64,
   };

@@ -13,7 +13,7 @@ import type { Stage } from './stage.ts';
 
 export const interpretabilitySchema = z.object({ rows: z.array(interpretabilityRow), prompts: z.int() });
 export const causalSchema = z.object({ approximation: z.array(interpretedApproximationRow), patches: z.array(featurePatchRow), prompts: z.int() });
-export const featuresSchema = z.object({ pages: z.array(featurePage) });
+export const featuresSchema = z.object({ pages: z.array(featurePage), unions: z.int().describe('most values in a union that a feature may stand for') });
 export const geometrySchema = z.object({ rows: z.array(geometryRow) });
 export const parametrizationsSchema = z.object({ coupling: z.array(couplingRow), explained: z.array(explainedRow) });
 export const probingSchema = z.object({ probes: z.array(probeRow), edits: z.array(probingRow) });
@@ -72,20 +72,22 @@ export function causalStage(settings: Settings): Stage<Lab> {
 
 /** Pages of the best interpreted features of one SAE a variant, at the sites of the last cross-sections' outputs or wherever there are some. */
 export function featuresStage(settings: Settings): Stage<Lab> {
-  const { features, examples } = settings.featurePages;
+  const { features, examples, unions } = settings.featurePages;
   return {
-    name: 'features', title: 'Pages of features', version: 1, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), ...settings.featurePages }, schema: featuresSchema,
+    name: 'features', title: 'Pages of features', version: 2, needs: ['sections', 'saes'], inputs: { ...labInputs(settings), ...settings.featurePages }, schema: featuresSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections, catalogue } = await needed(lab, read, signal);
-      const found = await lab.interpretations(sections, catalogue, { signal });
       const prompts = lab.interpreted();
       const sites = lab.sites(sections);
       const activations = await lab.activations('interpreted', prompts, sites, signal);
       const shown = settings.sizes === 'reduced' ? sites.filter(({ kind }) => kind === 'z').slice(0, 2) : sites;
-      const studies = shown.flatMap((site): FeatureStudy[] => representatives(catalogue, site).filter(({ dictionary }) => dictionary instanceof Sae).map(({ name, dictionary }) => ({
+      const entriesAt = (site: SiteAddress) => representatives(catalogue, site).filter(({ dictionary }) => dictionary instanceof Sae);
+      const found = await lab.interpretEntries(sections, shown, entriesAt, { unionLimit: unions, signal, onProgress: (done, total) => onProgress(done, 2 * total) });
+      const studies = shown.flatMap((site): FeatureStudy[] => entriesAt(site).map(({ name, dictionary }) => ({
         site, name, dictionary, examples: { activations: activations.get(formatSite(site))!, attributes: columnIds(prompts) }, interpretations: found.get(formatSite(site))!.get(name)!.interpretations,
       })));
-      return { result: { pages: await featurePages(lab.model, prompts, studies, { pages: features, examples, signal, onProgress }) } };
+      const pages = await featurePages(lab.model, prompts, studies, { pages: features, examples, signal, onProgress: (done, total) => onProgress(total + done, 2 * total) });
+      return { result: { pages, unions } };
     },
   };
 }
