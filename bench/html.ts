@@ -1,6 +1,6 @@
 /** A result -> one self-contained HTML page: charts, the whole table, and the result itself in a file that asks the network for nothing. */
+import { legend, pageHead } from '../src/report/frame.ts';
 import { pageScript } from '../src/report/page-script.ts';
-import { legend, pageHead } from '../src/report/page.ts';
 import { renderSvg } from '../src/report/svg.ts';
 import { escapeHtml, scriptJson } from '../src/report/text.ts';
 import type { Chart } from '../src/report/charts.ts';

@@ -1,6 +1,6 @@
 /** Tables and lists of the report. */
 import type { Results } from '../evaluation/index.ts';
-import { groupBy } from './groups.ts';
+import { grouped } from './groups.ts';
 import { seriesOf } from './series.ts';
 import { attributes, range, summary } from './summary.ts';
 import { bytes, escapeHtml, integer, percent, score, seconds, short } from './text.ts';
@@ -16,11 +16,6 @@ export function table(caption: string, head: string[], groups: Cell[][][], label
   return `<div class="scroll" tabindex="0" role="region" aria-label="${escapeHtml(caption)}"><table><caption>${escapeHtml(caption)}</caption>
 <thead><tr>${head.map((title, index) => `<th scope="col"${index < labels ? ' class="text"' : ''}>${escapeHtml(title)}</th>`).join('')}</tr></thead>
 ${groups.map((rows) => `<tbody class="group">${rows.map(row).join('\n')}</tbody>`).join('\n')}</table></div>`;
-}
-
-/** The groups alone, as tables set them off. */
-function grouped<T>(rows: readonly T[], key: (row: T) => string): T[][] {
-  return [...groupBy(rows, key).values()];
 }
 
 /** One row a cross-section and variant; an SAE variant's dictionaries of several λ are a range. */

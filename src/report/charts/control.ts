@@ -1,6 +1,7 @@
 /** Test 2: edit accuracy against weight removed, one panel a cross-section and attribute, one line a dictionary with a point for every k. */
 import type { ControlRow } from '../../evaluation/index.ts';
 import type { Chart, ChartInput, Panel } from '../charts.ts';
+import { grouped } from '../groups.ts';
 import { score } from '../text.ts';
 import { ink, muted, PANEL_WIDTH, vegaConfig, type Look } from '../theme.ts';
 
@@ -11,11 +12,6 @@ const HIGHEST = 2;
 export function controlChart({ results, series }: ChartInput): Chart {
   const rows = results.tests.control;
   const used = new Map(series.variants.filter((name) => rows.some((row) => row.dictionary === name)).map((name) => [name, series.looks.get(name)!]));
-  const groups = new Map<string, ControlRow[]>();
-  for (const row of rows) {
-    const key = JSON.stringify([row.crossSection, row.attribute]);
-    groups.set(key, [...(groups.get(key) ?? []), row]);
-  }
   const error = 1.96 * Math.sqrt(0.25 / Math.max(1, results.task.prompts));
   return {
     id: 'control',
@@ -29,7 +25,7 @@ export function controlChart({ results, series }: ChartInput): Chart {
       ...[...used].map(([label, { colour, shape }]) => ({ label, colour, shape })),
       { label: 'no edit', colour: muted, shape: 'dashed' },
     ],
-    panels: [...groups.values()].map((group) => panel(group, used, weightDomain(rows))),
+    panels: grouped(rows, (row) => JSON.stringify([row.crossSection, row.attribute])).map((group) => panel(group, used, weightDomain(rows))),
   };
 }
 

@@ -1,16 +1,11 @@
 /** Test 3: how well single features match a property of the prompt, and which kinds of property they match. */
 import type { InterpretabilityRow, Thresholds } from '../../evaluation/index.ts';
 import type { Chart, ChartInput, Panel } from '../charts.ts';
+import { groupBy } from '../groups.ts';
 import { integer, percent, plural } from '../text.ts';
 import { ink, muted, PANEL_WIDTH, vegaConfig, type Look } from '../theme.ts';
 
 const LEVELS = ['0.5', '0.6', '0.8'] as const;
-
-function byDictionary(rows: InterpretabilityRow[]): Map<string, InterpretabilityRow[]> {
-  const groups = new Map<string, InterpretabilityRow[]>();
-  for (const row of rows) groups.set(row.dictionary, [...(groups.get(row.dictionary) ?? []), row]);
-  return groups;
-}
 
 /** Two or four panels look better in rows of two than of three. */
 const inPairs = (count: number) => count === 2 || count === 4;
@@ -18,7 +13,7 @@ const inPairs = (count: number) => count === 2 || count === 4;
 const total = (rows: InterpretabilityRow[], of: (row: InterpretabilityRow) => number) => rows.reduce((sum, row) => sum + of(row), 0);
 
 export function f1Chart({ results, series }: ChartInput): Chart {
-  const groups = byDictionary(results.tests.interpretability);
+  const groups = groupBy(results.tests.interpretability, (row) => row.dictionary);
   const panels = series.names.flatMap((name) => (groups.has(name) ? [f1Panel(name, groups.get(name)!, series.looks.get(name)!)] : []));
   return {
     id: 'f1',
@@ -66,7 +61,7 @@ function f1Panel(name: string, rows: InterpretabilityRow[], { colour }: Look): P
 }
 
 export function propertyChart({ results, series }: ChartInput): Chart {
-  const groups = byDictionary(results.tests.interpretability);
+  const groups = groupBy(results.tests.interpretability, (row) => row.dictionary);
   const counts = new Map([...groups].map(([name, rows]) => [name, countKinds(rows)]));
   // The same kinds in the same order for every dictionary, so that panels can be compared.
   const sums = new Map<string, number>();

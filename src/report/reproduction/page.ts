@@ -1,12 +1,11 @@
 /** A reproduction -> one self-contained HTML page: published numbers beside measured ones, every chart, every table, and where the time went. */
 import { reproductionText, type Reproduction } from '../../reproduction/index.ts';
-import { groupBy } from '../groups.ts';
-import { legend, pageHead } from '../page.ts';
-import { pageScript } from '../page-script.ts';
+import { chartSection, contents, factList, pageEnd, pageHead } from '../frame.ts';
+import { grouped, groupBy } from '../groups.ts';
 import { looksOf, namedPanel } from '../panels.ts';
 import { list, originText, setting, table } from '../sections.ts';
 import { renderSvg } from '../svg.ts';
-import { bytes, escapeHtml, integer, percent, score, scriptJson, seconds } from '../text.ts';
+import { bytes, escapeHtml, integer, percent, score, seconds } from '../text.ts';
 import { reproductionCharts } from './charts.ts';
 
 /** The page. The same reproduction gives the same text. */
@@ -15,24 +14,18 @@ export async function renderReproduction(reproduction: Reproduction): Promise<st
   const title = `${model.name} on ${task.name}: arXiv 2405.08366, ${preset}`;
   const charts = reproductionCharts(reproduction);
   const sections: string[] = [];
-  for (const chart of charts) {
-    const figures: string[] = [];
-    for (const [index, panel] of chart.panels.entries()) figures.push(`<figure><h3>${escapeHtml(panel.title)}</h3>${await renderSvg(panel.spec, { id: `${chart.id}-${index}`, label: panel.alt })}</figure>`);
-    const numbers = TABLES[chart.id]?.(reproduction);
-    sections.push(`<section id="${chart.id}" data-chart><h2>${escapeHtml(chart.title)}</h2>
-<p class="reading">${escapeHtml(chart.reading)}</p>
-${legend(chart.legend)}
-<div class="panels${chart.wide ? ' wide' : ''}">${figures.join('\n')}</div>
-${numbers ? `<details${chart.id === 'synthetic' ? ' open' : ''}><summary>All numbers</summary>${numbers}</details>` : ''}</section>`);
-  }
-  const links = [['published', 'Published numbers'], ...charts.map(({ id }) => [id, id]), ...(results.metrics ? [['metrics', 'metrics']] : []), ['time', 'Time'], ['setup', 'Settings']] as const;
+  for (const chart of charts) sections.push(await chartSection(chart, TABLES[chart.id]?.(reproduction), chart.id === 'synthetic'));
+  const links: [string, string][] = [
+    ['published', 'Published numbers'], ...charts.map(({ id }): [string, string] => [id, SHORT[id] ?? capital(id)]), ...(results.metrics ? [['metrics', 'Metrics'] as [string, string]] : []),
+    ...(results.features ? [['features', 'Features'] as [string, string]] : []), ['time', 'Time'], ['setup', 'Settings'],
+  ];
   return `${pageHead(title)}
 <body>
 <header>
 <h1>${escapeHtml(title)}</h1>
 <p class="muted">All tests and phenomena of “Towards Principled Evaluations of Sparse Autoencoders for Interpretability and Control”, ${reproduction.sizes === 'paper' ? 'at the paper’s sizes' : 'at reduced sizes'}.</p>
 ${facts(reproduction)}
-<nav aria-label="Contents">${links.map(([id, label]) => `<a href="#${id}">${escapeHtml(capital(label!))}</a>`).join('')}</nav>
+${contents(links)}
 </header>
 <main>
 <section id="published"><h2>Published numbers beside measured ones</h2>
@@ -46,16 +39,14 @@ ${list([['Adapter', `${environment.adapter.description || environment.adapter.de
     ['Released behaviours', reproduction.released.map(({ name, description }) => `${name}: ${description}`).join('; ') || 'none'], ...Object.entries(reproduction.settings).map(([name, value]): [string, string] => [name, setting(value)])])}
 <p><button id="save" type="button" hidden>Save results.json</button></p></section>
 </main>
-<footer><p>Made by diffract ${escapeHtml(environment.versions['diffract'] ?? '')}. The page holds all results as JSON in its element <code>#results</code>.</p></footer>
-<div id="tip" role="status" hidden></div>
-<script id="results" type="application/json">${scriptJson(JSON.stringify(JSON.parse(reproductionText(reproduction))))}</script>
-<script>
-${pageScript}
-</script>
-</body>
-</html>
-`;
+${pageEnd(environment.versions['diffract'], reproductionText(reproduction))}`;
 }
+
+/** Names of charts in the contents, where the anchor says too little. */
+const SHORT: Record<string, string> = {
+  prompts: 'Single prompts', weights: 'Weight removed', methods: 'Ways of editing', foretells: 'What foretells control', sparsity: 'Sparsity and effect', synthetic: 'Known answers', causal: 'Causal interpretations',
+  patching: 'Feature patching', geometry: 'Directions', probing: 'Probes',
+};
 
 function capital(text: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1);
@@ -64,14 +55,13 @@ function capital(text: string): string {
 function facts({ results, stages, environment, published }: Reproduction): string {
   const { tests } = results;
   const compared = published.filter(({ within }) => within !== null);
-  const items = [
-    ...(tests ? [[percent(tests.task.accuracy, 1), 'of prompts answered right'], [score(tests.task.logitDiff), 'mean logit difference'], [integer(tests.task.prompts), 'prompts scored']] : []),
+  return factList([
+    ...(tests ? [[percent(tests.task.accuracy, 1), 'of prompts answered right'], [score(tests.task.logitDiff), 'mean logit difference'], [integer(tests.task.prompts), 'prompts scored']] as const : []),
     [integer(results.saes?.entries.length ?? 0), 'SAEs, checkpoints included'],
     [`${stages.filter(({ leftOut }) => leftOut === null).length} of ${stages.length}`, 'stages with a result'],
     [compared.length > 0 ? `${compared.filter(({ within }) => within).length} of ${compared.length}` : '–', 'published numbers within tolerance'],
     [seconds(environment.times.stages.reduce((sum, stage) => sum + stage.seconds, 0)), 'of work'],
-  ];
-  return `<ul class="facts">${items.map(([value, label]) => `<li><b>${escapeHtml(value!)}</b>${escapeHtml(label!)}</li>`).join('')}</ul>`;
+  ]);
 }
 
 function publishedSection({ published }: Reproduction): string {
@@ -130,7 +120,7 @@ function exampleText({ tokens, first, position, attribution }: Page['examples'][
 }
 
 function metricsTable({ rows, tokens }: NonNullable<Reproduction['results']['metrics']>): string {
-  return table(`Over ${integer(tokens)} tokens; names are those of SAELens`, ['Site', 'Dictionary', 'kl_div_score', 'ce_loss_score', 'explained_variance', 'mse', 'cossim', 'l2_ratio', 'l0'], [...groupBy(rows, (row) => row.site).values()].map((group) => group.map(({ site, dictionary, metrics: { saelens } }) => [
+  return table(`Over ${integer(tokens)} tokens; names are those of SAELens`, ['Site', 'Dictionary', 'kl_div_score', 'ce_loss_score', 'explained_variance', 'mse', 'cossim', 'l2_ratio', 'l0'], grouped(rows, (row) => row.site).map((group) => group.map(({ site, dictionary, metrics: { saelens } }) => [
     site, dictionary, score(saelens.model_behavior_preservation.kl_div_score, 3), score(saelens.model_performance_preservation.ce_loss_score, 3), score(saelens.reconstruction_quality.explained_variance, 3),
     score(saelens.reconstruction_quality.mse, 3), score(saelens.reconstruction_quality.cossim, 3), score(saelens.shrinkage.l2_ratio, 3), score(saelens.sparsity.l0, 2),
   ])), 2);
@@ -139,15 +129,15 @@ function metricsTable({ rows, tokens }: NonNullable<Reproduction['results']['met
 /** Every number of a chart. */
 const TABLES: Record<string, (reproduction: Reproduction) => string> = {
   synthetic: ({ results }) => table('Known answers beside measured ones, means over sites, cross-sections and edits', ['Dictionary', 'Test', 'What', 'Known', 'Measured', 'Holds'],
-    [...groupBy(results.synthetic!.answers, (row) => row.dictionary).values()].map((rows) => rows.map((row) => [
+    grouped(results.synthetic!.answers, (row) => row.dictionary).map((rows) => rows.map((row) => [
       row.dictionary.replace('synthetic ', ''), row.test, row.what, row.known, score(row.measured, 3), row.holds === null ? '–' : row.holds ? 'yes' : 'no',
     ])), 4),
   approximation: ({ results }) => table('Scores, and the mean logit differences that they compare', ['Cross-section', 'Dictionary', 'Sufficiency', 'Necessity', 'LD clean', 'LD mean-ablated', 'LD reconstructed', 'LD residual', 'Mean |change|'],
-    [...groupBy(results.tests!.approximation, (row) => row.crossSection).values()].map((rows) => rows.map((row) => [
+    grouped(results.tests!.approximation, (row) => row.crossSection).map((rows) => rows.map((row) => [
       row.crossSection, row.dictionary, score(row.sufficiency, 3), score(row.necessity, 3), score(row.logitDiffClean), score(row.logitDiffMeanAblated), score(row.logitDiffReconstructed), score(row.logitDiffResidual), score(row.meanAbsoluteChange),
     ])), 2),
   control: ({ results }) => table('Edits by every method', ['Cross-section', 'Edit', 'Dictionary', 'k', 'Accuracy', 'No edit', 'Relative', 'Weight removed', 'Weight, relative', 'Distance'],
-    [...groupBy(results.tests!.control, (row) => `${row.crossSection} ${row.attribute}`).values()].map((rows) => rows.map((row) => [
+    grouped(results.tests!.control, (row) => `${row.crossSection} ${row.attribute}`).map((rows) => rows.map((row) => [
       row.crossSection, row.attribute, row.dictionary, row.k === 0 ? '–' : row.k, score(row.accuracy, 3), score(row.accuracyNoEdit, 3), score(row.accuracyRelative, 3), score(row.weightRemoved, 3), score(row.weightRelative, 3), score(row.distance, 3),
     ])), 3),
 };
