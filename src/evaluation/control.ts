@@ -193,23 +193,23 @@ export function normalisedWeights(bySite: readonly ArrayLike<number>[], supervis
   });
 }
 
-/** Accuracy against weight removed, over k: a line of the trade-off plots. */
+/** Accuracy against weight removed, over k: a line of the trade-off plots, as measured and on the paper's scale. */
 export interface TradeOffCurve {
   crossSection: string;
   attribute: string;
   /** As rows name it: the variant and the way. */
   dictionary: string;
-  points: { k: number; accuracy: number; weightRemoved: number | null }[];
+  points: Pick<ControlRow, 'k' | 'accuracy' | 'weightRemoved' | 'accuracyRelativeClipped' | 'weightRelative'>[];
 }
 
 /** One curve for each cross-section, edit and method, by growing k, in the order of the rows. */
 export function tradeOffCurves(rows: readonly ControlRow[]): TradeOffCurve[] {
   const curves = new Map<string, TradeOffCurve>();
-  for (const { crossSection, attribute, dictionary, k, accuracy, weightRemoved } of rows) {
+  for (const { crossSection, attribute, dictionary, k, accuracy, weightRemoved, accuracyRelativeClipped, weightRelative } of rows) {
     const id = JSON.stringify([crossSection, attribute, dictionary]);
     const curve = curves.get(id) ?? { crossSection, attribute, dictionary, points: [] };
     curves.set(id, curve);
-    curve.points.push({ k, accuracy, weightRemoved });
+    curve.points.push({ k, accuracy, weightRemoved, accuracyRelativeClipped, weightRelative });
   }
   for (const { points } of curves.values()) points.sort((a, b) => a.k - b.k);
   return [...curves.values()];

@@ -42,12 +42,12 @@ function colours(looks: Looks): { domain: string[]; range: string[] } {
 
 export interface LinePoint { x: number; y: number; series: string; tip?: string }
 
-/** Lines with a mark at every point. Points that are no number are left out; a series without any is not drawn. */
+/** Lines with a mark at every point, drawn from point to point as they are given. Points that are no number are left out; a series without any is not drawn. */
 export function linesPanel({ title, points, x, y, looks, rules = [], height = 190 }: {
   title: string; points: readonly LinePoint[]; x: Axis; y: Axis; looks: Looks; rules?: readonly Rule[]; height?: number;
 }): Panel {
-  const shown = points.filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y) && (!x.log || point.x > 0) && (!y.log || point.y > 0)).map((point) => ({
-    ...point, x: clamped(point.x, x), y: clamped(point.y, y), tip: point.tip ?? `${point.series}: ${x.title} ${short(point.x)}, ${y.title} ${short(point.y)}`,
+  const shown = points.filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y) && (!x.log || point.x > 0) && (!y.log || point.y > 0)).map((point, order) => ({
+    ...point, order, x: clamped(point.x, x), y: clamped(point.y, y), tip: point.tip ?? `${point.series}: ${x.title} ${short(point.x)}, ${y.title} ${short(point.y)}`,
   }));
   const scale = colours(looks);
   const encode = {
@@ -62,7 +62,7 @@ export function linesPanel({ title, points, x, y, looks, rules = [], height = 19
       data: { values: shown },
       layer: [
         ...ruleLayers(rules),
-        { mark: { type: 'line', strokeWidth: 1.8, strokeOpacity: 0.8, aria: false }, encoding: { ...encode, stroke: { field: 'series', type: 'nominal', legend: null, scale } } },
+        { mark: { type: 'line', strokeWidth: 1.8, strokeOpacity: 0.8, aria: false }, encoding: { ...encode, order: { field: 'order', type: 'quantitative' }, stroke: { field: 'series', type: 'nominal', legend: null, scale } } },
         {
           mark: { type: 'point', filled: true, size: 42, opacity: 1 },
           encoding: {

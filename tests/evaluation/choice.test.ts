@@ -156,10 +156,10 @@ test('attributes that edits at a site change', () => {
 });
 
 test('trade-off curves: a line for each method, by growing k', () => {
-  const control = (dictionaryName: string, k: number, accuracy: number): ControlRow => ({ crossSection: 'a', attribute: 'S', dictionary: dictionaryName, k, accuracy, weightRemoved: k / 10 } as ControlRow);
+  const control = (dictionaryName: string, k: number, accuracy: number): ControlRow => ({ crossSection: 'a', attribute: 'S', dictionary: dictionaryName, k, accuracy, weightRemoved: k / 10, accuracyRelativeClipped: 2 * accuracy, weightRelative: -k } as ControlRow);
   const curves = tradeOffCurves([control('vanilla', 4, 0.5), control('vanilla, aware', 2, 0.1), control('vanilla', 2, 0.25)]);
-  assert.equal(curves.map(({ dictionary: name, points }) => [name, points.map(({ k, accuracy, weightRemoved }) => [k, accuracy, weightRemoved])]), [
-    ['vanilla', [[2, 0.25, 0.2], [4, 0.5, 0.4]]], ['vanilla, aware', [[2, 0.1, 0.2]]],
+  assert.equal(curves.map(({ dictionary: name, points }) => [name, points.map((point) => [point.k, point.accuracy, point.weightRemoved, point.accuracyRelativeClipped, point.weightRelative])]), [
+    ['vanilla', [[2, 0.25, 0.2, 0.5, -2], [4, 0.5, 0.4, 1, -4]]], ['vanilla, aware', [[2, 0.1, 0.2, 0.2, -2]]],
   ]);
 });
 

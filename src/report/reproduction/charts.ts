@@ -4,7 +4,8 @@ import type { Chart, Panel } from '../charts.ts';
 import { groupBy, meanOf } from '../groups.ts';
 import { legendOf, linesPanel, looksOf, namedPanel, scatterPanel, type NamedRow } from '../panels.ts';
 import { score } from '../text.ts';
-import { checkpointsCharts, promptsChart, syntheticChart, tradeOffChart, weightsChart } from './control-charts.ts';
+import { muted } from '../theme.ts';
+import { accuracyPanels, checkpointsCharts, promptsChart, syntheticChart, tradeOffChart, weightsChart } from './control-charts.ts';
 
 type Tests = NonNullable<StageResults['tests']>;
 
@@ -41,14 +42,8 @@ function approximationChart({ approximation }: Tests): Chart {
 function controlChart({ control, task }: Tests): Chart {
   const rows = control.filter(({ method }) => method === 'agnostic' || method === 'supervised');
   const looks = looksOf([...new Set(rows.map(({ dictionary }) => dictionary))].filter((name) => !/^supervised ./.test(name)));
-  const panels = [...groupBy(rows.filter(({ dictionary }) => looks.has(dictionary)), (row) => `${row.crossSection}: edit ${row.attribute}`)].map(([title, own]): Panel => linesPanel({
-    title, looks, rules: [{ y: own[0]!.accuracyNoEdit }], x: { title: 'Weight removed (share)', domain: [0, 1.1], format: '.1f' }, y: { title: 'Edit accuracy (share)', domain: [0, 1.02], format: '.1f' },
-    points: own.filter(({ weightRemoved }) => weightRemoved !== null).map((row) => ({
-      x: row.weightRemoved!, y: row.accuracy, series: row.dictionary, tip: `${row.dictionary}, k = ${row.k}: accuracy ${score(row.accuracy, 3)}, weight removed ${score(row.weightRemoved, 3)}`,
-    })),
-  }));
   return {
-    id: 'control', title: 'Control: do edits of few features do what they should?', legend: [...legendOf(looks), { label: 'no edit', colour: 'var(--muted, #59636e)', shape: 'dashed' }], panels,
+    id: 'control', title: 'Control: do edits of few features do what they should?', legend: [...legendOf(looks), { label: 'no edit', colour: muted, shape: 'dashed' }], panels: accuracyPanels(rows.filter(({ dictionary }) => looks.has(dictionary)), looks),
     reading: 'Height: the share of prompts where an edit gives the prediction that patching in the true counterfactual activations gives. To the right: the share of the original '
       + 'reconstruction that the edit took away. Best is the top left corner. A line goes through the numbers of features k that a greedy edit may change at each site; which SAE a '
       + `site uses was settled on other prompts. Sampling error of an accuracy is at most ±${score(1.96 * Math.sqrt(0.25 / Math.max(1, task.prompts)))} (95 %, ${task.prompts} prompts).`,
@@ -197,9 +192,9 @@ function occlusionChart({ sweep, alpha, site, attributes, threshold, occluding }
   return {
     id: 'occlusion', title: `Occlusion at ${site}`, legend: legendOf(looks),
     reading: `Of how many values of an attribute does some feature tell? Codes have mean lengths of ${attributes.map(({ name, norm }) => `${score(norm.mean)} (${name})`).join(' and ')}. `
-      + `Right: a share α of each prompt’s code of ${occluding} is taken away before training. Where one attribute hides the other, its count falls and the other’s rises.`,
+      + `Last: a share α of each prompt’s code of ${occluding} is taken away before training. Where one attribute hides the other, its count falls and the other’s rises.`,
     panels: [
-      linesPanel({ title: 'Against the sparsity penalty', looks, x: { title: 'λ', log: true }, y, points: sweep.flatMap((row) => names.map((series) => ({ x: row.lambda, y: row.coverage[series]!.share, series }))) }),
+      ...[...groupBy(sweep, ({ features }) => `${features} features`)].map(([title, own]) => linesPanel({ title, looks, x: { title: 'λ', log: true }, y, points: own.flatMap((row) => names.map((series) => ({ x: row.lambda, y: row.coverage[series]!.share, series }))) })),
       linesPanel({ title: `Against the share of ${occluding} taken away`, looks, x: { title: 'α', domain: [0, 1] }, y, points: alpha.flatMap((row) => names.map((series) => ({ x: row.alpha, y: row.coverage[series]!.share, series }))) }),
     ],
   };

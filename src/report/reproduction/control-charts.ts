@@ -1,8 +1,9 @@
 /** Charts of how prompts differ, of what edits take away, and of all checkpoints of the sweep. */
+import { tradeOffCurves, type TradeOffCurve } from '../../evaluation/index.ts';
 import type { StageResults } from '../../reproduction/index.ts';
 import type { Chart, Panel } from '../charts.ts';
 import { groupBy } from '../groups.ts';
-import { legendOf, linesPanel, looksOf, namedPanel, type NamedRow } from '../panels.ts';
+import { legendOf, linesPanel, looksOf, namedPanel, type Looks, type NamedRow } from '../panels.ts';
 import { score } from '../text.ts';
 
 type Tests = NonNullable<StageResults['tests']>;
@@ -28,13 +29,29 @@ export function promptsChart({ approximation }: Tests): Chart {
   };
 }
 
+type Rows = Tests['control'];
+
+/** A panel for each cross-section and edit, a line for each dictionary through its numbers of features: accuracy against weight removed, with the accuracy of no edit dashed. */
+export function accuracyPanels(rows: Rows, looks: Looks): Panel[] {
+  return curvesByEdit(rows).map(([title, curves, own]) => linesPanel({
+    title, looks, rules: [{ y: own[0]!.accuracyNoEdit }], x: { title: 'Weight removed (share)', domain: [0, 1.1], format: '.1f' }, y: { title: 'Edit accuracy (share)', domain: [0, 1.02], format: '.1f' },
+    points: curves.flatMap(({ dictionary, points }) => points.flatMap(({ k, accuracy, weightRemoved }) => (weightRemoved === null ? [] : [{
+      x: weightRemoved, y: accuracy, series: dictionary, tip: `${dictionary}, k = ${k}: accuracy ${score(accuracy, 3)}, weight removed ${score(weightRemoved, 3)}`,
+    }]))),
+  }));
+}
+
+function curvesByEdit(rows: Rows): [title: string, curves: TradeOffCurve[], rows: Rows][] {
+  return [...groupBy(rows, (row) => `${row.crossSection}: edit ${row.attribute}`)].map(([title, own]) => [title, tradeOffCurves(own), own]);
+}
+
 export function tradeOffChart({ control }: Tests): Chart {
   const rows = control.filter(({ method, dictionary }) => method === 'agnostic' || dictionary === 'supervised');
   const looks = looksOf(rows.map(({ dictionary }) => dictionary));
-  const panels = [...groupBy(rows, (row) => `${row.crossSection}: edit ${row.attribute}`)].flatMap(([title, own]): Panel[] => {
-    const points = own.flatMap(({ weightRelative, accuracyRelativeClipped, dictionary, k, accuracyRelative }) => (weightRelative == null || accuracyRelativeClipped == null ? [] : [{
-      x: weightRelative, y: accuracyRelativeClipped, series: dictionary, tip: `${dictionary}, k = ${k}: accuracy ${score(accuracyRelative, 3)}, weight removed ${score(weightRelative, 3)} on the paper’s scale`,
-    }]));
+  const panels = curvesByEdit(rows).flatMap(([title, curves]): Panel[] => {
+    const points = curves.flatMap(({ dictionary, points: own }) => own.flatMap(({ k, weightRelative, accuracyRelativeClipped }) => (weightRelative === null || accuracyRelativeClipped == null ? [] : [{
+      x: weightRelative, y: accuracyRelativeClipped, series: dictionary, tip: `${dictionary}, k = ${k}: accuracy ${score(accuracyRelativeClipped, 3)}, weight removed ${score(weightRelative, 3)} on the paper’s scale`,
+    }])));
     return points.length === 0 ? [] : [linesPanel({
       title, looks, points, rules: [{ y: 1 }, { x: 0 }], x: { title: 'Weight removed (0 supervised, 1 everything)', domain: [-1, 1], format: '.1f' }, y: { title: 'Accuracy (0 no edit, 1 supervised)', domain: [0, 2], format: '.1f' },
     })];
@@ -105,10 +122,7 @@ export function syntheticChart({ control, prompts }: NonNullable<StageResults['s
   const looks = looksOf(control.map(({ dictionary }) => dictionary));
   return {
     id: 'synthetic', title: 'Dictionaries with known answers', legend: legendOf(looks), wide: false,
-    panels: [...groupBy(control, (row) => `${row.crossSection}: edit ${row.attribute}`)].map(([title, own]) => linesPanel({
-      title, looks, rules: [{ y: own[0]!.accuracyNoEdit }], x: { title: 'Weight removed (share)', domain: [0, 1.1], format: '.1f' }, y: { title: 'Edit accuracy (share)', domain: [0, 1.02], format: '.1f' },
-      points: own.flatMap(({ weightRemoved, accuracy, dictionary, k }) => (weightRemoved === null ? [] : [{ x: weightRemoved, y: accuracy, series: dictionary, tip: `${dictionary}, k = ${k}: accuracy ${score(accuracy, 3)}, weight removed ${score(weightRemoved, 3)}` }])),
-    })),
+    panels: accuracyPanels(control, looks),
     reading: 'Made of the supervised codes and known beforehand: a feature for each gender beside those of names; features for overlapping sets of names; one feature for every combination of values. '
       + `All approximate as the supervised dictionary does; edits take a feature more, several, or the whole reconstruction. The tests have to say so (${prompts} prompts).`,
   };
