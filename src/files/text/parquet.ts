@@ -2,9 +2,9 @@
 import type { AsyncBuffer, FileMetaData } from 'hyparquet';
 import { FileError } from '../../errors.ts';
 import { fileName, oneLine, type FileSource } from '../source.ts';
-import { contentOf, fieldOf, type Content, type DocumentOptions } from './documents.ts';
+import { checkPlace, contentOf, fieldOf, type DocumentOptions, type Found, type Place } from './documents.ts';
 
-export async function* parquetRows(source: FileSource, path: string, first: number, { field }: DocumentOptions): AsyncGenerator<Content> {
+export async function* parquetRows(source: FileSource, path: string, { row: first }: Place, { field }: DocumentOptions): AsyncGenerator<Found> {
   const file = fileName(source, path);
   // Loaded where a parquet file is read at all.
   const [{ parquetMetadataAsync, parquetReadObjects, parquetSchema }, { compressors }] = await Promise.all([import('hyparquet'), import('hyparquet-compressors')]);
@@ -17,14 +17,16 @@ export async function* parquetRows(source: FileSource, path: string, first: numb
   };
   const metadata = await told(file, () => parquetMetadataAsync(buffer));
   const column = fieldOf(parquetSchema(metadata).children.map(({ element }) => element.name), field, file);
+  const groups = groupsOf(metadata);
+  checkPlace(file, groups.reduce((sum, rows) => sum + rows, 0), { row: first });
   let start = 0;
-  for (const group of groupsOf(metadata)) {
+  for (const group of groups) {
     const end = start + group;
     if (end > first) {
       const from = Math.max(first, start);
       const rows = await told(file, () => parquetReadObjects({ file: buffer, metadata, compressors, columns: [column], rowStart: from, rowEnd: end }));
       if (rows.length !== end - from) throw new FileError(`${file}: rows ${from} to ${end} are ${rows.length} rows`);
-      for (const [i, row] of rows.entries()) yield contentOf(row[column], `${file}: row ${from + i}`);
+      for (const [i, row] of rows.entries()) yield { content: contentOf(row[column], `${file}: row ${from + i}`) };
     }
     start = end;
   }
