@@ -1,5 +1,5 @@
 /** A result -> one self-contained HTML page: charts, the whole table, and the result itself in a file that asks the network for nothing. */
-import { legend, pageHead } from '../src/report/frame.ts';
+import { legend, pageHead, saveButton } from '../src/report/frame.ts';
 import { pageScript } from '../src/report/page-script.ts';
 import { renderSvg } from '../src/report/svg.ts';
 import { escapeHtml, scriptJson } from '../src/report/text.ts';
@@ -36,13 +36,13 @@ ${table(result)}
 ${plainList('Further numbers', [...figureLines(result.rows), ...againstLines(result.rows)])}
 ${plainList('In sum', peerSummary(result))}
 ${plainList('What has no time, and why', noteLines(result))}
-<p><button id="save" type="button" hidden>Save bench.json</button></p></section>
+${saveButton('bench.json')}</section>
 </main>
 <footer><p>Made by diffract ${escapeHtml(result.version)}. The page holds the result as JSON in its element <code>#results</code>.</p></footer>
 <div id="tip" role="status" hidden></div>
 <script id="results" type="application/json">${scriptJson(JSON.stringify(JSON.parse(benchText(result))))}</script>
 <script>
-${pageScript.replace("'results.json'", "'bench.json'")}
+${pageScript}
 </script>
 </body>
 </html>

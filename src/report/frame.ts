@@ -44,6 +44,11 @@ ${legend(entries)}
 ${numbers ? `<details${open ? ' open' : ''}><summary>All numbers</summary>${numbers}</details>` : ''}</section>`;
 }
 
+/** The button that the page's script saves the results with; a page without script does not show it. */
+export function saveButton(file: string): string {
+  return `<p><button id="save" type="button" data-file="${escapeHtml(file)}" hidden>Save ${escapeHtml(file)}</button></p>`;
+}
+
 /** From the footer on: the version, the results' JSON text, and the script that shows tips and saves the results. */
 export function pageEnd(version: string | undefined, json: string): string {
   return `<footer><p>Made by diffract ${escapeHtml(version ?? '')}. The page holds all results as JSON in its element <code>#results</code>.</p></footer>

@@ -18,7 +18,7 @@ save.hidden = false;
 save.addEventListener('click', () => {
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([JSON.stringify(JSON.parse(document.getElementById('results').textContent), null, 1) + '\\n'], { type: 'application/json' }));
-  link.download = 'results.json';
+  link.download = save.dataset.file;
   link.click();
   URL.revokeObjectURL(link.href);
 });

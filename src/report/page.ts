@@ -1,7 +1,7 @@
 /** Results -> one self-contained HTML page: drawings, tables and the results themselves in one file that asks the network for nothing. */
 import { resultsText, type Results } from '../evaluation/index.ts';
 import { charts } from './charts.ts';
-import { chartSection, contents, factList, pageEnd, pageHead } from './frame.ts';
+import { chartSection, contents, factList, pageEnd, pageHead, saveButton } from './frame.ts';
 import { examplesTable, environmentList, summaryTable, controlTable, approximationTable, dictionaryTable, weightTable } from './sections.ts';
 import { escapeHtml, integer, percent, plural, score } from './text.ts';
 
@@ -42,7 +42,7 @@ share that has the property; recall: of those with the property, the share where
 ${examplesTable(results)}</section>
 <section id="setup"><h2>Settings and environment</h2>
 ${environmentList(results)}
-<p><button id="save" type="button" hidden>Save results.json</button></p></section>
+${saveButton('results.json')}</section>
 </main>
 ${pageEnd(results.environment.versions.diffract, resultsText(results))}`;
 }

@@ -1,7 +1,7 @@
 /** Panels of common kinds: lines over a number, dots or ranges over names, bars. Series look the same wherever they are named in the same order. */
 import type { Panel, LegendEntry } from './charts.ts';
 import { score, short, shorten } from './text.ts';
-import { ink, look, muted, PANEL_WIDTH, vegaConfig, type Look } from './theme.ts';
+import { ink, look, muted, PANEL_WIDTH, panelColour, vegaConfig, type Look } from './theme.ts';
 
 export interface Axis {
   title: string;
@@ -42,9 +42,12 @@ function colours(looks: Looks): { domain: string[]; range: string[] } {
 
 export interface LinePoint { x: number; y: number; series: string; tip?: string }
 
-/** Lines with a mark at every point, drawn from point to point as they are given. Points that are no number are left out; a series without any is not drawn. */
-export function linesPanel({ title, points, x, y, looks, rules = [], height = 190 }: {
-  title: string; points: readonly LinePoint[]; x: Axis; y: Axis; looks: Looks; rules?: readonly Rule[]; height?: number;
+/**
+ * Marks, joined by lines from point to point as they are given unless `join` is false. Points that are no number are left out; a series without
+ * any is not drawn. What supervised dictionaries do is a larger mark, which shows around another that hides it.
+ */
+export function linesPanel({ title, points, x, y, looks, rules = [], height = 190, join = true }: {
+  title: string; points: readonly LinePoint[]; x: Axis; y: Axis; looks: Looks; rules?: readonly Rule[]; height?: number; join?: boolean;
 }): Panel {
   const shown = points.filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y) && (!x.log || point.x > 0) && (!y.log || point.y > 0)).map((point, order) => ({
     ...point, order, x: clamped(point.x, x), y: clamped(point.y, y), tip: point.tip ?? `${point.series}: ${x.title} ${short(point.x)}, ${y.title} ${short(point.y)}`,
@@ -62,11 +65,11 @@ export function linesPanel({ title, points, x, y, looks, rules = [], height = 19
       data: { values: shown },
       layer: [
         ...ruleLayers(rules),
-        { mark: { type: 'line', strokeWidth: 1.8, strokeOpacity: 0.8, aria: false }, encoding: { ...encode, order: { field: 'order', type: 'quantitative' }, stroke: { field: 'series', type: 'nominal', legend: null, scale } } },
+        ...(join ? [{ mark: { type: 'line', strokeWidth: 1.8, strokeOpacity: 0.8, aria: false }, encoding: { ...encode, order: { field: 'order', type: 'quantitative' }, stroke: { field: 'series', type: 'nominal', legend: null, scale } } }] : []),
         {
-          mark: { type: 'point', filled: true, size: 42, opacity: 1 },
+          mark: { type: 'point', filled: true, opacity: 1 },
           encoding: {
-            ...encode, fill: { field: 'series', type: 'nominal', legend: null, scale }, description: { field: 'tip' },
+            ...encode, size: { condition: { test: 'datum.series === "supervised"', value: 110 }, value: 42 }, fill: { field: 'series', type: 'nominal', legend: null, scale }, description: { field: 'tip' },
             shape: { field: 'series', type: 'nominal', legend: null, scale: { domain: scale.domain, range: [...looks.values()].map(({ shape }) => shape) } },
           },
         },
@@ -94,6 +97,8 @@ export interface NamedRow {
   whiskers?: readonly [number, number];
   box?: readonly [number, number];
   tip?: string;
+  /** The number beside the mark; the value in short unless given. */
+  text?: string;
 }
 
 /** One line a name, one mark a series on it; with boxes a box plot. Numbers stand at the right where there is one series. */
@@ -101,7 +106,7 @@ export function namedPanel({ title, rows, x, looks, rules = [], bars = false, st
   title: string; rows: readonly NamedRow[]; x: Axis; looks: Looks; rules?: readonly Rule[]; bars?: boolean; step?: number;
 }): Panel {
   const shown = rows.filter(({ value }) => Number.isFinite(value)).map((row) => ({
-    label: shorten(row.label, 26), series: row.series, value: clamped(row.value, x), text: short(row.value),
+    label: shorten(row.label, 26), series: row.series, value: clamped(row.value, x), text: row.text ?? short(row.value),
     low: clamped(row.whiskers?.[0] ?? row.value, x), high: clamped(row.whiskers?.[1] ?? row.value, x),
     from: clamped(row.box?.[0] ?? row.value, x), to: clamped(row.box?.[1] ?? row.value, x),
     tip: row.tip ?? `${row.label}, ${row.series}: ${short(row.value)}${row.box ? ` (middle half ${short(row.box[0])} to ${short(row.box[1])})` : ''}`,
@@ -132,7 +137,10 @@ export function namedPanel({ title, rows, x, looks, rules = [], bars = false, st
         ...(rows.some(({ whiskers }) => whiskers) ? [{ mark: { type: 'rule', strokeWidth: 1.2, aria: false }, encoding: { y, ...yOffset, x: at('low'), x2: { field: 'high' }, stroke } }] : []),
         ...(rows.some(({ box }) => box) ? [{ mark: { type: 'rule', strokeWidth: 6, strokeOpacity: 0.35, aria: false }, encoding: { y, ...yOffset, x: at('from'), x2: { field: 'to' }, stroke } }] : []),
         mark,
-        ...(used.length <= 1 || bars ? [{ mark: { type: 'text', align: 'left', dx: 6, fontSize: 10, color: ink, aria: false }, encoding: { y, ...yOffset, x: at('high'), text: { field: 'text' } } }] : []),
+        // A halo keeps dashed lines out of the numbers.
+        ...(used.length <= 1 || bars ? [...(rules.length > 0 ? [{ stroke: panelColour, strokeWidth: 3 }] : []), {}].map((halo) => (
+          { mark: { type: 'text', align: 'left', dx: 6, fontSize: 10, color: ink, aria: false, ...halo }, encoding: { y, ...yOffset, x: at('high'), text: { field: 'text' } } }
+        )) : []),
       ],
     } as Panel['spec'],
   };

@@ -116,10 +116,10 @@ export function originText(origin: Results['model']['origin']): string {
   return origin ? ` (${origin.repository} on the hub, revision ${origin.revision}, commit ${origin.commit})` : '';
 }
 
-/** A setting as text: lists with commas, records as `name value` pairs. */
+/** A setting as text: lists with commas, records as `name value` pairs, in parentheses within lists. */
 export function setting(value: unknown): string {
   if (value === null) return 'none';
-  if (Array.isArray(value)) return value.length ? value.map(setting).join(', ') : 'none';
+  if (Array.isArray(value)) return value.length ? value.map((inner: unknown) => (typeof inner === 'object' && inner !== null && !Array.isArray(inner) ? `(${setting(inner)})` : setting(inner))).join(', ') : 'none';
   if (typeof value === 'object') return Object.entries(value).map(([name, inner]) => `${name} ${setting(inner)}`).join('; ');
   return String(value);
 }

@@ -6,6 +6,8 @@ import type { Config } from 'vega-lite';
 
 export const ink = 'var(--ink, #1b1f24)';
 export const muted = 'var(--muted, #59636e)';
+/** What lies behind a chart. */
+export const panelColour = 'var(--panel, #fff)';
 export const line = 'var(--line, #d8dee4)';
 export const accent = 'var(--c0, #0b6bb8)';
 

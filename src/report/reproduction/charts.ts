@@ -5,7 +5,7 @@ import { groupBy, meanOf } from '../groups.ts';
 import { legendOf, linesPanel, looksOf, namedPanel, scatterPanel, type NamedRow } from '../panels.ts';
 import { score } from '../text.ts';
 import { muted } from '../theme.ts';
-import { accuracyPanels, checkpointsCharts, promptsChart, syntheticChart, tradeOffChart, weightsChart } from './control-charts.ts';
+import { accuracyPanels, checkpointsCharts, greaterThanChart, promptsChart, recoveredChart, swapsChart, syntheticChart, tradeOffChart, weightsChart } from './control-charts.ts';
 
 type Tests = NonNullable<StageResults['tests']>;
 
@@ -13,12 +13,12 @@ type Tests = NonNullable<StageResults['tests']>;
 export function reproductionCharts({ results }: Reproduction): Chart[] {
   const { tests, interpretability, geometry, parametrizations, checkpoints, probing, mechanism, occlusion } = results;
   const charts = [
-    tests && approximationChart(tests), tests && promptsChart(tests), tests && controlChart(tests), tests && tradeOffChart(tests), tests && weightsChart(tests), tests && methodsChart(tests),
-    ...(checkpoints ? checkpointsCharts(checkpoints, tests) : []), results.synthetic && syntheticChart(results.synthetic), interpretability && interpretabilityChart(interpretability),
+    tests && approximationChart(tests), tests && promptsChart(tests), tests && controlChart(tests), tests && tradeOffChart(tests), tests && weightsChart(tests), tests && methodsChart(tests), tests && swapsChart(tests),
+    results.recovered && recoveredChart(results.recovered), ...(checkpoints ? checkpointsCharts(checkpoints, tests) : []), results.synthetic && syntheticChart(results.synthetic), interpretability && interpretabilityChart(interpretability),
     results.causal && causalChart(results.causal), results.causal && patchingChart(results.causal),
     parametrizations && parametrizationsChart(parametrizations), geometry && geometryChart(geometry), probing && probingChart(probing),
     mechanism && mechanismChart(mechanism), occlusion && occlusionChart(occlusion), results['over-splitting'] && overSplittingChart(results['over-splitting']),
-    results['over-splitting-toy'] && overSplittingToyChart(results['over-splitting-toy']), results['occlusion-toy'] && occlusionToyChart(results['occlusion-toy']),
+    results['over-splitting-toy'] && overSplittingToyChart(results['over-splitting-toy']), results['occlusion-toy'] && occlusionToyChart(results['occlusion-toy']), results['greater-than'] && greaterThanChart(results['greater-than']),
   ];
   return charts.filter((chart): chart is Chart => chart !== null && chart.panels.length > 0);
 }
@@ -73,7 +73,7 @@ function interpretabilityChart({ rows, prompts }: NonNullable<StageResults['inte
   const named = [...groupBy(rows, (row) => row.dictionary)].flatMap(([dictionary, own]): NamedRow[] => (['0.5', '0.8'] as const).map((level) => ({
     label: dictionary, series: `F1 ≥ ${level}`, value: own.reduce((sum, row) => sum + row.interpretable[level], 0) / Math.max(1, own.reduce((sum, row) => sum + row.alive, 0)),
   })));
-  const kinds = [...groupBy(rows.flatMap((row) => Object.entries(row.byProperty).map(([kind, levels]) => ({ kind, dictionary: row.dictionary, count: levels['0.5'] }))), (row) => row.kind)]
+  const kinds = [...groupBy(rows.filter(({ dictionary }) => dictionary !== 'supervised').flatMap((row) => Object.entries(row.byProperty).map(([kind, levels]) => ({ kind, dictionary: row.dictionary, count: levels['0.5'] }))), (row) => row.kind)]
     .map(([kind, own]) => ({ kind, own, count: own.reduce((sum, { count }) => sum + count, 0) })).sort((a, b) => b.count - a.count).slice(0, 12);
   const all = looksOf(['features']);
   return {
@@ -95,7 +95,7 @@ function causalChart({ approximation: rows, prompts }: NonNullable<StageResults[
     points: own.map((row) => ({ x: row.threshold, y: row[field] ?? Number.NaN, series: row.dictionary })),
   })));
   return {
-    id: 'causal', title: 'Are interpretations causal? Features kept or taken away by their F1', legend: legendOf(looks), panels,
+    id: 'causal', title: 'Are interpretations causal? Features kept or taken away by their F1', legend: legendOf(looks), panels, wide: true,
     reading: `Sufficiency: features whose best F1 lies below the threshold are taken away, the others and the reconstruction’s error stay. Necessity: those at or above it are taken away. Normalised as `
       + `in the test of approximation. If what can be interpreted does the work, both stay high up to a high threshold. ${prompts} prompts.`,
   };
@@ -109,7 +109,7 @@ function patchingChart({ patches, prompts }: NonNullable<StageResults['causal']>
     points: own.map((row) => ({ x: row.threshold, y: row[field] ?? Number.NaN, series: row.dictionary })),
   })));
   return {
-    id: 'patching', title: 'Counterfactual feature patching', legend: legendOf(looks), panels,
+    id: 'patching', title: 'Counterfactual feature patching', legend: legendOf(looks), panels, wide: true,
     reading: 'Faithfulness: features that reach the threshold take their codes from the counterfactual prompt; does the model predict that prompt’s answer? Completeness: all '
       + `other features do; does the prediction stay? ${prompts} prompts.`,
   };
@@ -125,7 +125,7 @@ function parametrizationsChart({ explained, coupling }: NonNullable<StageResults
       + 'Right: cosine between the difference of coupled codes (IO, Pos) or (S, Pos) in Pos and the difference of the codes of Pos, mean over values, by site; 1 where coupled codes are sums.',
     panels: [
       namedPanel({
-        title: 'Explained by mean, independent codes', looks, x: { title: 'Share of variance', domain: [-0.5, 1], format: '.1f' },
+        title: 'Explained by mean, independent codes', looks, x: { title: 'Share of variance', domain: [-1, 1], format: '.1f' },
         rows: [...groupBy(byReference, (row) => row.reconstruction)].map(([label, own]) => {
           const values = own.flatMap(({ varianceExplained }) => varianceExplained ?? []);
           return { label: label.replace('supervised ', ''), series: 'variance explained', value: meanOf(values), whiskers: [Math.min(...values), Math.max(...values)] as const };
@@ -231,7 +231,7 @@ function overSplittingToyChart({ families, twoFeatures, wide }: NonNullable<Stag
     panels: [
       linesPanel({ title: 'Gain in loss (log scale)', looks, x: { title: 'λ' }, y: { title: 'Gain', log: true, format: '~g' }, points: families.rows.flatMap((row) => [{ x: row.lambda, y: row.idealGain, series: ideal }, { x: row.lambda, y: row.randomGain, series: random }]) }),
       linesPanel({ title: 'Two trained features', looks: trained, x: { title: 'λ' }, y: { title: 'Cosine with ±μ (worse one)', domain: [-1, 1] }, points: twoFeatures.flatMap((row) => (row.cosine === null ? [] : [{ x: row.lambda, y: row.cosine, series: 'two features' }])) }),
-      linesPanel({ title: 'Many trained features', looks: trained, x: { title: 'λ' }, y: { title: 'Features in use' }, points: wide.map((row) => ({ x: row.lambda, y: row.activeOften, series: 'many features' })) }),
+      linesPanel({ title: 'Many trained features', looks: trained, x: { title: 'λ' }, y: { title: 'Features in use', domain: [0, Math.max(1, ...wide.map(({ activeOften }) => activeOften))] }, points: wide.map((row) => ({ x: row.lambda, y: row.activeOften, series: 'many features' })) }),
     ],
   };
 }

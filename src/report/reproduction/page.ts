@@ -1,11 +1,11 @@
 /** A reproduction -> one self-contained HTML page: published numbers beside measured ones, every chart, every table, and where the time went. */
 import { reproductionText, type Reproduction } from '../../reproduction/index.ts';
-import { chartSection, contents, factList, pageEnd, pageHead } from '../frame.ts';
+import { chartSection, contents, factList, pageEnd, pageHead, saveButton } from '../frame.ts';
 import { grouped, groupBy } from '../groups.ts';
 import { looksOf, namedPanel } from '../panels.ts';
 import { list, originText, setting, table } from '../sections.ts';
 import { renderSvg } from '../svg.ts';
-import { bytes, escapeHtml, integer, percent, score, seconds } from '../text.ts';
+import { bytes, escapeHtml, integer, percent, plural, score, seconds } from '../text.ts';
 import { reproductionCharts } from './charts.ts';
 
 /** The page. The same reproduction gives the same text. */
@@ -19,7 +19,7 @@ export async function renderReproduction(reproduction: Reproduction): Promise<st
     ['published', 'Published numbers'], ...charts.map(({ id }): [string, string] => [id, SHORT[id] ?? capital(id)]), ...(results.metrics ? [['metrics', 'Metrics'] as [string, string]] : []),
     ...(results.features ? [['features', 'Features'] as [string, string]] : []), ['time', 'Time'], ['setup', 'Settings'],
   ];
-  return `${pageHead(title)}
+  return `${pageHead(title, '.inner { margin: .8rem 0 0 1.1rem; }\n')}
 <body>
 <header>
 <h1>${escapeHtml(title)}</h1>
@@ -37,7 +37,7 @@ ${await timeSection(reproduction)}
 <section id="setup"><h2>Settings and environment</h2>
 ${list([['Adapter', `${environment.adapter.description || environment.adapter.device}${environment.adapter.software ? ' (software)' : ''}`], ['Versions', setting(environment.versions)], ['Model', `${model.name}${originText(model.origin)}, hash ${model.hash.slice(0, 16)}, ${model.layers} layers of ${model.heads} heads, width ${model.width}`],
     ['Released behaviours', reproduction.released.map(({ name, description }) => `${name}: ${description}`).join('; ') || 'none'], ...Object.entries(reproduction.settings).map(([name, value]): [string, string] => [name, setting(value)])])}
-<p><button id="save" type="button" hidden>Save results.json</button></p></section>
+${saveButton('reproduction.json')}</section>
 </main>
 ${pageEnd(environment.versions['diffract'], reproductionText(reproduction))}`;
 }
@@ -45,7 +45,7 @@ ${pageEnd(environment.versions['diffract'], reproductionText(reproduction))}`;
 /** Names of charts in the contents, where the anchor says too little. */
 const SHORT: Record<string, string> = {
   prompts: 'Single prompts', weights: 'Weight removed', methods: 'Ways of editing', foretells: 'What foretells control', sparsity: 'Sparsity and effect', synthetic: 'Known answers', causal: 'Causal interpretations',
-  patching: 'Feature patching', geometry: 'Directions', probing: 'Probes',
+  patching: 'Feature patching', swaps: 'Ways of swapping codes', recovered: 'Single sites', geometry: 'Directions', probing: 'Probes',
 };
 
 function capital(text: string): string {
@@ -56,7 +56,7 @@ function facts({ results, stages, environment, published }: Reproduction): strin
   const { tests } = results;
   const compared = published.filter(({ within }) => within !== null);
   return factList([
-    ...(tests ? [[percent(tests.task.accuracy, 1), 'of prompts answered right'], [score(tests.task.logitDiff), 'mean logit difference'], [integer(tests.task.prompts), 'prompts scored']] as const : []),
+    ...(tests ? [[percent(tests.task.accuracy, 1), `of ${integer(tests.task.prompts)} prompts answered right`], [score(tests.task.logitDiff), 'mean logit difference']] as const : []),
     [integer(results.saes?.entries.length ?? 0), 'SAEs, checkpoints included'],
     [`${stages.filter(({ leftOut }) => leftOut === null).length} of ${stages.length}`, 'stages with a result'],
     [compared.length > 0 ? `${compared.filter(({ within }) => within).length} of ${compared.length}` : '–', 'published numbers within tolerance'],
@@ -78,7 +78,7 @@ async function timeSection({ environment, stages }: Reproduction): Promise<strin
   const looks = looksOf(['seconds']);
   const panel = namedPanel({
     title: 'Seconds of each stage', looks, bars: true, x: { title: 'Seconds' },
-    rows: environment.times.stages.map(({ name, seconds: value, reused }) => ({ label: name, series: 'seconds', value, tip: `${name}: ${seconds(value)}${reused ? ', kept from an earlier run' : ''}` })),
+    rows: environment.times.stages.map(({ name, seconds: value, reused }) => ({ label: name, series: 'seconds', value, text: seconds(value), tip: `${name}: ${seconds(value)}${reused ? ', kept from an earlier run' : ''}` })),
   });
   const leftOut = stages.filter((stage) => stage.leftOut !== null);
   return `<section id="time"><h2>Where the time went</h2>
@@ -87,23 +87,31 @@ async function timeSection({ environment, stages }: Reproduction): Promise<strin
 ${leftOut.length > 0 ? `<h3>Left out</h3>${list(leftOut.map(({ title, leftOut: reason }) => [title, reason!]))}` : ''}</section>`;
 }
 
-/** A folded page for each feature: what it stands for, where it is most active, what it does to the logits. */
-function featureSection({ pages }: NonNullable<Reproduction['results']['features']>): string {
-  const one = (page: (typeof pages)[number]): string => {
-    const title = `${page.site}, ${page.dictionary}, feature ${page.feature}${page.interpretation ? `: ${page.interpretation.property} (F1 ${score(page.interpretation.f1)})` : ''}`;
-    return `<details><summary>${escapeHtml(title)}</summary>${list(featureFacts(page))}</details>`;
+/** Folded by site, and there a page for each feature: what it stands for, where it is most active, what it does to the logits. */
+function featureSection({ pages, unions }: NonNullable<Reproduction['results']['features']>): string {
+  const one = (page: Page): string => {
+    const property = page.interpretation ? `: ${cut(page.interpretation.property, 90)} (F1 ${score(page.interpretation.f1)})` : '';
+    return `<details><summary>${escapeHtml(`Feature ${page.feature}${property}`)}</summary>${list(featureFacts(page))}</details>`;
   };
+  const at = ([site, own]: [string, Page[]]): string => `<details><summary>${escapeHtml(`${site}: ${plural(own.length, 'feature')}`)}</summary>
+${[...groupBy(own, (page) => page.dictionary)].map(([dictionary, features]) => `<div class="inner"><h3>${escapeHtml(dictionary)}</h3>${features.map(one).join('\n')}</div>`).join('\n')}</details>`;
   return `<section id="features"><h2>Pages of features</h2>
-<p class="reading">The best interpreted features of one SAE of each kind: the prompts on which they are most active, the position marked; where in the prompt that comes from; and the tokens whose logits they raise and lower most through the head’s output and the unembedding.</p>
-${pages.map(one).join('\n')}</section>`;
+<p class="reading">The best interpreted features of one SAE of each kind: the prompts on which they are most active, the position marked; where in the prompt that comes from; and the tokens whose logits they raise and lower most through the head’s output and the unembedding. A feature may stand for up to ${unions} values at once.</p>
+${[...groupBy(pages, (page) => page.site)].map(at).join('\n')}</section>`;
+}
+
+/** A text's beginning, at most `width` characters, cut at a word. */
+function cut(text: string, width: number): string {
+  return text.length <= width ? text : `${text.slice(0, text.lastIndexOf(' ', width - 1))} …`;
 }
 
 type Page = NonNullable<Reproduction['results']['features']>['pages'][number];
 
 /** What a feature's page says, as names and texts. */
-function featureFacts({ activity, examples, attributionNote, logits, logitsNote }: Page): [string, string][] {
+function featureFacts({ interpretation, activity, examples, attributionNote, logits, logitsNote }: Page): [string, string][] {
   const effects = (list: readonly { token: string; effect: number }[]): string => list.map(({ token, effect }) => `${token} ${score(effect)}`).join(', ');
   return [
+    ...(interpretation ? [['Stands for', `${interpretation.property}: precision ${score(interpretation.precision)}, recall ${score(interpretation.recall)}`] as [string, string]] : []),
     ...activity.map(({ source, density, positions, most }): [string, string] => [`Active in ${source}`, `${percent(density, 1)} of ${integer(positions)}, at most ${score(most)}`]),
     ...examples.map((example, i): [string, string] => [`Example ${i + 1}`, `${score(example.activation)}: ${exampleText(example)}`]),
     ...(attributionNote ? [['Sources', attributionNote] as [string, string]] : []),
@@ -136,8 +144,22 @@ const TABLES: Record<string, (reproduction: Reproduction) => string> = {
     grouped(results.tests!.approximation, (row) => row.crossSection).map((rows) => rows.map((row) => [
       row.crossSection, row.dictionary, score(row.sufficiency, 3), score(row.necessity, 3), score(row.logitDiffClean), score(row.logitDiffMeanAblated), score(row.logitDiffReconstructed), score(row.logitDiffResidual), score(row.meanAbsoluteChange),
     ])), 2),
-  control: ({ results }) => table('Edits by every method', ['Cross-section', 'Edit', 'Dictionary', 'k', 'Accuracy', 'No edit', 'Relative', 'Weight removed', 'Weight, relative', 'Distance'],
-    grouped(results.tests!.control, (row) => `${row.crossSection} ${row.attribute}`).map((rows) => rows.map((row) => [
-      row.crossSection, row.attribute, row.dictionary, row.k === 0 ? '–' : row.k, score(row.accuracy, 3), score(row.accuracyNoEdit, 3), score(row.accuracyRelative, 3), score(row.weightRemoved, 3), score(row.weightRelative, 3), score(row.distance, 3),
-    ])), 3),
+  control: ({ results }) => editsTable('Edits by every method', results.tests!.control),
+  checkpoints: ({ results }) => editsTable('Edits by the best of all checkpoints', results.checkpoints!.control),
+  foretells: ({ results }) => table('Rank correlations with the distance of edits, over sites', ['Edit', 'Variant', 'With', 'Sites', 'Median', 'Mean', 'Least', 'Largest', 'Above 0.5'],
+    grouped(results.checkpoints!.summaries, (row) => row.attribute).map((rows) => rows.flatMap((row) => ([['L0', row.l0], ['squared error', row.error], ['|1 − recovered|', row.recovered]] as const).map(([what, own]) => [
+      row.attribute, row.variant, what, own.sites, score(own.median), score(own.mean), score(own.min), score(own.max), percent(own.aboveHalf),
+    ]))), 3),
+  recovered: ({ results }) => table('Mean logit differences of single sites', ['Site', 'Dictionary', 'Clean', 'Mean-ablated', 'Reconstructed', 'Recovered'],
+    grouped(results.recovered!.rows, (row) => row.site).map((rows) => rows.map((row) => [
+      row.site, row.dictionary, score(row.logitDiffClean, 3), score(row.logitDiffMeanAblated, 3), score(row.logitDiffReconstructed, 3), score(row.recovered, 3),
+    ])), 2),
+  'greater-than': ({ results }) => editsTable('Edits of the year', results['greater-than']!.control),
 };
+
+function editsTable(caption: string, control: NonNullable<Reproduction['results']['tests']>['control']): string {
+  return table(caption, ['Cross-section', 'Edit', 'Dictionary', 'k', 'Accuracy', 'No edit', 'Relative', 'Weight removed', 'Weight, relative', 'Distance'],
+    grouped(control, (row) => `${row.crossSection} ${row.attribute}`).map((rows) => rows.map((row) => [
+      row.crossSection, row.attribute, row.dictionary, row.k === 0 ? '–' : row.k, score(row.accuracy, 3), score(row.accuracyNoEdit, 3), score(row.accuracyRelative, 3), score(row.weightRemoved, 3), score(row.weightRelative, 3), score(row.distance, 3),
+    ])), 3);
+}
