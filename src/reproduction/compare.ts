@@ -1,9 +1,15 @@
 /** Published numbers beside measured ones. A number that this model or these settings cannot give is left out with the reason. */
+import { z } from 'zod';
 import { mean, quantile } from '../evaluation/index.ts';
-import { isGpt2SmallShape, type ModelShape } from '../task/index.ts';
-import { isFaultyRanking, PUBLISHED_COSINES, PUBLISHED_EDITS, PUBLISHED_GATED_TRAINING, PUBLISHED_NUMBERS, type Source } from './published.ts';
+import { formatSite, isGpt2SmallShape, type ModelShape } from '../task/index.ts';
+import { isFaultyRanking, PUBLISHED_COSINES, PUBLISHED_EDITS, PUBLISHED_GATED_TRAINING, PUBLISHED_NUMBERS, PUBLISHED_TRAJECTORY, type Source } from './published.ts';
 import type { PublishedRow, StageResults } from './results.ts';
 import type { Settings } from './settings.ts';
+
+const NOT_RUN = 'its stage was not run';
+
+/** What training logs of an SAE, as far as numbers of it are published. */
+const trained = z.object({ l0: z.number(), mse: z.number(), dead_fraction: z.number() });
 
 type Measured = { value: number | null | undefined; reason?: string } | { reason: string };
 
@@ -21,13 +27,23 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
   };
   /** A bound from below that holds for any model, because it speaks of a toy. */
   const toy = (what: string, bound: number, measured: number | null): PublishedRow => ({
-    what: `${what}, at least`, published: bound, tolerance: null, source: 'paper', measured, within: measured === null ? null : measured >= bound, reason: measured === null ? 'its stage was not run' : null,
+    what: `${what}, at least`, published: bound, tolerance: null, source: 'paper', measured, within: measured === null ? null : measured >= bound, reason: measured === null ? NOT_RUN : null,
   });
   const n = PUBLISHED_NUMBERS;
   const single = (what: string, key: keyof typeof n, measure: () => Measured) => row(what, n[key].value, n[key].tolerance, n[key].source, measure);
   const weights = (variant: 'supervised' | 'vanilla', field: 'negative' | 'meanNegative'): Measured => {
     const rows = (results.tests?.weights ?? []).filter(({ dictionary }) => (variant === 'supervised' ? dictionary === 'supervised' : dictionary.startsWith('vanilla')));
     return { value: mean(rows.flatMap((own) => own[field] ?? [])) };
+  };
+  /** Medians over sites of what training said of gated SAEs: of one epoch, or of the last. */
+  const gated = (what: string, lambda: number, epoch: number | null, at: (site: string) => boolean, published: { l0?: number; l2: number; dead: number }): PublishedRow[] => {
+    const entries = (results.saes?.entries ?? []).filter((own) => own.variant === 'gated' && own.sparsity === lambda && at(own.site) && (epoch === null ? own.finished : own.epoch === epoch));
+    const measure = (figure: 'l0' | 'mse' | 'dead_fraction') => (): Measured => ({ value: median(entries.flatMap(({ figures }) => trained.parse(figures)[figure])), ...(results.saes ? reduced(settings) : { reason: NOT_RUN }) });
+    return [
+      ...(published.l0 === undefined ? [] : [row(`${what}: median L0 while training`, published.l0, 0.2 * published.l0, 'notebook', measure('l0'))]),
+      row(`${what}: median squared error, inputs of mean norm 8`, published.l2, 0.25 * published.l2, 'notebook', measure('mse')),
+      row(`${what}: median share of dead features`, published.dead, null, 'notebook', measure('dead_fraction')),
+    ];
   };
   return [
     single('accuracy on indirect objects', 'accuracy', () => ({ value: results.tests?.task.accuracy })),
@@ -40,9 +56,11 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
     ...PUBLISHED_EDITS.flatMap((edit): PublishedRow[] => {
       const what = `edit of ${edit.attribute} in ${edit.crossSection}, ${edit.variant}${edit.method === 'aware' ? ' by interpretations' : ''}, k = ${edit.k}${edit.pool === 'overall' ? ', best checkpoint' : ''}`;
       const found = (field: 'accuracy' | 'weightRemoved') => (): Measured => {
-        const against = reduced(settings).reason ?? (isFaultyRanking(edit) && !settings.released.includes('f1-eval-prompts') ? 'the published ranking never saw the new names; this one did' : undefined);
         const pool = edit.pool === 'overall' ? results.checkpoints : results.tests;
-        const own = pool?.control.find((candidate) => candidate.crossSection === edit.crossSection && candidate.attribute === edit.attribute && candidate.k === edit.k
+        if (!pool) return { reason: NOT_RUN };
+        if (edit.variant !== 'supervised' && !settings.variants.some(({ variant }) => variant === edit.variant)) return { reason: `this run has no ${edit.variant} SAEs` };
+        const against = reduced(settings).reason ?? (isFaultyRanking(edit) && !settings.released.includes('f1-eval-prompts') ? 'the published ranking never saw the new names; this one did' : undefined);
+        const own = pool.control.find((candidate) => candidate.crossSection === edit.crossSection && candidate.attribute === edit.attribute && candidate.k === edit.k
           && candidate.dictionary === (edit.method === 'aware' ? `${edit.variant}, aware` : edit.variant));
         return { value: own?.[field], ...(against ? { reason: against } : {}) };
       };
@@ -55,6 +73,12 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
       row(`gated SAEs with λ = ${lambda}: median L0 over sites`, l0, 0.2 * l0, 'notebook', () => ({ value: median((results.tests?.dictionaries ?? []).filter((own) => own.variant === 'gated' && own.lambda === lambda).map((own) => own.l0)), ...reduced(settings) })),
       row(`gated SAEs with λ = ${lambda}: median logit difference recovered`, recovered, 0.05, 'notebook', () => ({ value: median((results.recovered?.rows ?? []).filter((own) => own.dictionary === `gated λ=${lambda}`).flatMap((own) => own.recovered ?? [])), ...reduced(settings) })),
     ]),
+    ...PUBLISHED_GATED_TRAINING.flatMap(({ lambda, l2, dead }) => gated(`gated SAEs with λ = ${lambda}`, lambda, null, () => true, { l2, dead })),
+    ...PUBLISHED_TRAJECTORY.epochs.flatMap(({ epoch, l0, l2, dead }) => gated(`gated SAEs with λ = ${PUBLISHED_TRAJECTORY.lambda} after epoch ${epoch}`, PUBLISHED_TRAJECTORY.lambda, epoch, () => true, { l0, l2, dead })),
+    ...PUBLISHED_TRAJECTORY.places.flatMap(({ crossSection, kind, l0, l2, dead }) => {
+      const sites = new Set(results.sections?.sections.find(({ name }) => name === crossSection)?.sites.filter((site) => site.kind === kind).map(formatSite));
+      return gated(`gated SAEs with λ = ${PUBLISHED_TRAJECTORY.lambda} of ${kind} in ${crossSection}`, PUBLISHED_TRAJECTORY.lambda, null, (site) => sites.has(site), { l0, l2, dead });
+    }),
     ...Object.entries(PUBLISHED_COSINES).map(([site, value]) => row(`mean largest cosine of top-k features with IO codes at ${site}`, value, 0.1, 'notebook', () => ({
       value: results.geometry?.rows.find((own) => own.site === site && own.dictionary === 'topk K=3' && own.attribute === 'IO')?.meanMaxProduct, ...reduced(settings),
     }))),

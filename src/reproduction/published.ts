@@ -85,6 +85,19 @@ export const PUBLISHED_GATED_TRAINING = [
   { lambda: 5, l0: 1.21, l2: 3.08, recovered: 0.973, dead: 0.59 },
 ] as const;
 
+/** The same along training with λ = 2.5, dead features resampled after epochs 500 and 1,000; and by cross-section at its end. */
+export const PUBLISHED_TRAJECTORY = {
+  lambda: 2.5,
+  epochs: [
+    { epoch: 1, l0: 208, l2: 53.9, dead: 0.05 }, { epoch: 8, l0: 22, l2: 6.2, dead: 0.16 }, { epoch: 64, l0: 4.5, l2: 3.7, dead: 0.48 }, { epoch: 500, l0: 2.6, l2: 2.5, dead: 0.84 },
+    { epoch: 750, l0: 8, l2: 2.9, dead: 0.04 }, { epoch: 1000, l0: 4.8, l2: 1.6, dead: 0.31 }, { epoch: 1500, l0: 3.3, l2: 1.55, dead: 0.48 },
+  ],
+  places: [
+    { crossSection: '(B)NM out', kind: 'z', l0: 2.96, l2: 1.81, dead: 0.18 }, { crossSection: '(B)NM q', kind: 'q', l0: 4.2, l2: 2.54, dead: 0.43 }, { crossSection: '(B)NM qk', kind: 'k', l0: 3.33, l2: 1.16, dead: 0.55 },
+    { crossSection: 'S-I out', kind: 'z', l0: 3.37, l2: 1.53, dead: 0.31 }, { crossSection: 'S-I v', kind: 'v', l0: 2.9, l2: 1.07, dead: 0.4 }, { crossSection: 'Ind+DT out', kind: 'z', l0: 2.8, l2: 1.26, dead: 0.59 },
+  ],
+} as const;
+
 /** Mean over SAE features of the largest cosine with a supervised IO feature, top-k SAEs (whose rows were not of unit length, so that these are no true cosines). */
 export const PUBLISHED_COSINES: Readonly<Record<string, number>> = {
   'z@L9H9@end': 0.753, 'z@L9H6@end': 0.75, 'z@L10H0@end': 0.893, 'z@L9H0@end': 0.531, 'z@L9H7@end': 0.344, 'z@L10H1@end': 0.646, 'z@L10H2@end': 0.653,
