@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import {
-  addRankings, Catalogue, choose, controlRow, controlRows, correlations, correlationSchema, correlationSummaries, correlationSummarySchema, editDistance, editedAttributes, fitSupervised, Measurements,
+  addRankings, Catalogue, choose, controlRows, correlations, correlationSchema, correlationSummaries, correlationSummarySchema, editDistance, editedAttributes, fitSupervised, Measurements,
   measureTradeOff, scorePrompts, selectionDistances, tradeOffSchema, type EditedSection, type EditPlan, type Entry, type Scoring, type TradeOffRow,
 } from '../evaluation/index.ts';
 import { batchFor, formatSite, type SiteAddress } from '../task/index.ts';
@@ -12,10 +12,11 @@ import type { SweepEntry } from '../training/index.ts';
 import { labInputs, sparsityName, type Lab, type SaesResult, type SectionsResult } from './lab.ts';
 import type { Settings } from './settings.ts';
 import type { Stage } from './stage.ts';
+import { overallRow } from './stages-core.ts';
 
 export const checkpointsSchema = z.object({
   k: z.int().describe('features that the edits of the correlations may change'),
-  control: z.array(controlRow).describe('edits by the best checkpoint of each site'),
+  control: z.array(overallRow).describe('edits by the best checkpoint of each site'),
   tradeOffs: z.array(tradeOffSchema),
   correlations: z.array(correlationSchema),
   summaries: z.array(correlationSummarySchema),

@@ -23,10 +23,15 @@ export const saesSchema = z.object({
   })),
 });
 
+const POOL = 'which SAEs a site could use: those of the last epoch, or of every checkpoint (overall)';
+/** Rows of control that say which SAEs their sites could choose from. */
+export const lastRow = controlRow.extend({ pool: z.literal('last').default('last').describe(POOL) });
+export const overallRow = controlRow.extend({ pool: z.literal('overall').default('overall').describe(POOL) });
+
 export const testsSchema = z.object({
   task: z.object({ prompts: count, accuracy: z.number(), logitDiff: z.number(), positive: z.number(), example: z.string() }),
   approximation: z.array(approximationRow),
-  control: z.array(controlRow),
+  control: z.array(lastRow),
   dictionaries: z.array(dictionaryRow),
   weights: z.array(weightRow),
 });

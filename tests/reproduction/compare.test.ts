@@ -15,11 +15,11 @@ const SITES = [['(B)NM out', 'z', 9], ['(B)NM q', 'q', 9], ['(B)NM qk', 'q', 9],
 const address = (kind: 'q' | 'k' | 'v' | 'z', layer: number, head: number) => ({ kind, layer, head, position: 'end' });
 
 /** Every published edit as if this run had found it, those of the last epoch 0.001 off and those of all checkpoints 0.002. */
-function edits(pool: 'last' | 'overall'): NonNullable<StageResults['tests']>['control'] {
+function edits<Row>(pool: 'last' | 'overall'): Row[] {
   const off = pool === 'last' ? 0.001 : 0.002;
   return PUBLISHED_EDITS.filter((edit) => edit.pool === pool).map(({ crossSection, attribute, variant, method, k, accuracy, weight }) => ({
     crossSection, attribute, k, dictionary: method === 'aware' ? `${variant}, aware` : variant, accuracy: accuracy + off, weightRemoved: weight === null ? null : weight + off,
-  })) as unknown as NonNullable<StageResults['tests']>['control'];
+  })) as unknown as Row[];
 }
 
 /** Gated SAEs of three heads a place, with figures whose middle one is that of the paper. */

@@ -84,6 +84,7 @@ async function check(found: Reproduction): Promise<void> {
     const best = checkpoints!.control.find((own) => own.crossSection === row.crossSection && own.attribute === row.attribute && own.dictionary === row.dictionary && own.k === row.k)!;
     row.chosen.forEach(({ distance }, i) => assert.ok(best.chosen[i]!.distance! <= distance! + 1e-6));
   }
+  assert.ok(tests!.control.every(({ pool }) => pool === 'last') && checkpoints!.control.every(({ pool }) => pool === 'overall'));
   assert.is(parsed.results.causal!.approximation.length, 4);
   // Pages join at most as many values as they were asked to, and some do join.
   const { pages, unions } = parsed.results.features!;

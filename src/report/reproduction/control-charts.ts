@@ -1,5 +1,5 @@
 /** Charts of how prompts differ, of what edits take away, and of all checkpoints of the sweep. */
-import { quantile, tradeOffCurves, type TradeOffCurve } from '../../evaluation/index.ts';
+import { quantile, tradeOffCurves, type ControlRow, type TradeOffCurve } from '../../evaluation/index.ts';
 import type { StageResults } from '../../reproduction/index.ts';
 import type { Chart, Panel } from '../charts.ts';
 import { groupBy } from '../groups.ts';
@@ -37,7 +37,7 @@ export function promptsChart({ approximation }: Tests): Chart {
   };
 }
 
-type Rows = Tests['control'];
+type Rows = readonly ControlRow[];
 
 /** A panel for each cross-section and edit, a line for each dictionary through its numbers of features: accuracy against weight removed, with the accuracy of no edit dashed. */
 export function accuracyPanels(rows: Rows, looks: Looks): Panel[] {
@@ -91,7 +91,7 @@ export function weightsChart({ control, weights }: Tests): Chart {
 /** How the best of all checkpoints compares with the last epoch's; what L0 and the logit difference kept say about edits; and how the two go together. */
 export function checkpointsCharts({ control, summaries, tradeOffs, k }: Checkpoints, tests: Tests | null): Chart[] {
   const pools = looksOf(['last epoch', 'best checkpoint']);
-  const of = (rows: Tests['control'], series: string) => rows.filter((row) => row.k === k && (row.method === 'agnostic' || row.method === 'aware')).map((row) => ({ row, series }));
+  const of = (rows: Rows, series: string) => rows.filter((row) => row.k === k && (row.method === 'agnostic' || row.method === 'aware')).map((row) => ({ row, series }));
   const both = [...of(tests?.control ?? [], 'last epoch'), ...of(control, 'best checkpoint')];
   const best: Chart = {
     id: 'checkpoints', title: `The best of all checkpoints, k = ${k}`, legend: legendOf(pools),

@@ -1,4 +1,5 @@
 /** A reproduction -> one self-contained HTML page: published numbers beside measured ones, every chart, every table, and where the time went. */
+import type { ControlRow } from '../../evaluation/index.ts';
 import { reproductionText, type Reproduction } from '../../reproduction/index.ts';
 import { chartSection, contents, factList, pageEnd, pageHead, saveButton } from '../frame.ts';
 import { grouped, groupBy } from '../groups.ts';
@@ -157,7 +158,7 @@ const TABLES: Record<string, (reproduction: Reproduction) => string> = {
   'greater-than': ({ results }) => editsTable('Edits of the year', results['greater-than']!.control),
 };
 
-function editsTable(caption: string, control: NonNullable<Reproduction['results']['tests']>['control']): string {
+function editsTable(caption: string, control: readonly ControlRow[]): string {
   return table(caption, ['Cross-section', 'Edit', 'Dictionary', 'k', 'Accuracy', 'No edit', 'Relative', 'Weight removed', 'Weight, relative', 'Distance'],
     grouped(control, (row) => `${row.crossSection} ${row.attribute}`).map((rows) => rows.map((row) => [
       row.crossSection, row.attribute, row.dictionary, row.k === 0 ? '–' : row.k, score(row.accuracy, 3), score(row.accuracyNoEdit, 3), score(row.accuracyRelative, 3), score(row.weightRemoved, 3), score(row.weightRelative, 3), score(row.distance, 3),
