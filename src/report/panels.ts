@@ -65,7 +65,10 @@ export function linesPanel({ title, points, x, y, looks, rules = [], height = 19
       data: { values: shown },
       layer: [
         ...ruleLayers(rules),
-        ...(join ? [{ mark: { type: 'line', strokeWidth: 1.8, strokeOpacity: 0.8, aria: false }, encoding: { ...encode, order: { field: 'order', type: 'quantitative' }, stroke: { field: 'series', type: 'nominal', legend: null, scale } } }] : []),
+        ...(join ? [{
+          mark: { type: 'line', strokeWidth: 1.8, strokeOpacity: 0.8, aria: false },
+          encoding: { ...encode, order: { field: 'order', type: 'quantitative' }, stroke: { field: 'series', type: 'nominal', legend: null, scale } },
+        }] : []),
         {
           mark: { type: 'point', filled: true, opacity: 1 },
           encoding: {

@@ -119,7 +119,8 @@ export function originText(origin: Results['model']['origin']): string {
 /** A setting as text: lists with commas, records as `name value` pairs, in parentheses within lists. */
 export function setting(value: unknown): string {
   if (value === null) return 'none';
-  if (Array.isArray(value)) return value.length ? value.map((inner: unknown) => (typeof inner === 'object' && inner !== null && !Array.isArray(inner) ? `(${setting(inner)})` : setting(inner))).join(', ') : 'none';
+  const isRecord = (inner: unknown): boolean => typeof inner === 'object' && inner !== null && !Array.isArray(inner);
+  if (Array.isArray(value)) return value.length ? value.map((inner: unknown) => (isRecord(inner) ? `(${setting(inner)})` : setting(inner))).join(', ') : 'none';
   if (typeof value === 'object') return Object.entries(value).map(([name, inner]) => `${name} ${setting(inner)}`).join('; ');
   return String(value);
 }

@@ -30,6 +30,7 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
     what: `${what}, at least`, published: bound, tolerance: null, source: 'paper', measured, within: measured === null ? null : measured >= bound, reason: measured === null ? NOT_RUN : null,
   });
   const n = PUBLISHED_NUMBERS;
+  const { lambda: along, epochs, places } = PUBLISHED_TRAJECTORY;
   const single = (what: string, key: keyof typeof n, measure: () => Measured) => row(what, n[key].value, n[key].tolerance, n[key].source, measure);
   const weights = (variant: 'supervised' | 'vanilla', field: 'negative' | 'meanNegative'): Measured => {
     const rows = (results.tests?.weights ?? []).filter(({ dictionary }) => (variant === 'supervised' ? dictionary === 'supervised' : dictionary.startsWith('vanilla')));
@@ -38,7 +39,9 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
   /** Medians over sites of what training said of gated SAEs: of one epoch, or of the last. */
   const gated = (what: string, lambda: number, epoch: number | null, at: (site: string) => boolean, published: { l0?: number; l2: number; dead: number }): PublishedRow[] => {
     const entries = (results.saes?.entries ?? []).filter((own) => own.variant === 'gated' && own.sparsity === lambda && at(own.site) && (epoch === null ? own.finished : own.epoch === epoch));
-    const measure = (figure: 'l0' | 'mse' | 'dead_fraction') => (): Measured => ({ value: median(entries.flatMap(({ figures }) => trained.parse(figures)[figure])), ...(results.saes ? reduced(settings) : { reason: NOT_RUN }) });
+    const measure = (figure: 'l0' | 'mse' | 'dead_fraction') => (): Measured => ({
+      value: median(entries.flatMap(({ figures }) => trained.parse(figures)[figure])), ...(results.saes ? reduced(settings) : { reason: NOT_RUN }),
+    });
     return [
       ...(published.l0 === undefined ? [] : [row(`${what}: median L0 while training`, published.l0, 0.2 * published.l0, 'notebook', measure('l0'))]),
       row(`${what}: median squared error, inputs of mean norm 8`, published.l2, 0.25 * published.l2, 'notebook', measure('mse')),
@@ -54,7 +57,8 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
     single('vanilla SAE weights that are negative, share', 'saeNegativeWeights', () => weights('vanilla', 'negative')),
     single('mean of the negative vanilla SAE weights', 'saeMeanNegative', () => weights('vanilla', 'meanNegative')),
     ...PUBLISHED_EDITS.flatMap((edit): PublishedRow[] => {
-      const what = `edit of ${edit.attribute} in ${edit.crossSection}, ${edit.variant}${edit.method === 'aware' ? ' by interpretations' : ''}, k = ${edit.k}${edit.pool === 'overall' ? ', best checkpoint' : ''}`;
+      const [way, pooled] = [edit.method === 'aware' ? ' by interpretations' : '', edit.pool === 'overall' ? ', best checkpoint' : ''];
+      const what = `edit of ${edit.attribute} in ${edit.crossSection}, ${edit.variant}${way}, k = ${edit.k}${pooled}`;
       const found = (field: 'accuracy' | 'weightRemoved') => (): Measured => {
         const pool = edit.pool === 'overall' ? results.checkpoints : results.tests;
         if (!pool) return { reason: NOT_RUN };
@@ -70,14 +74,18 @@ export function comparePublished(results: StageResults, model: ModelShape & { na
       ];
     }),
     ...PUBLISHED_GATED_TRAINING.flatMap(({ lambda, l0, recovered }): PublishedRow[] => [
-      row(`gated SAEs with λ = ${lambda}: median L0 over sites`, l0, 0.2 * l0, 'notebook', () => ({ value: median((results.tests?.dictionaries ?? []).filter((own) => own.variant === 'gated' && own.lambda === lambda).map((own) => own.l0)), ...reduced(settings) })),
-      row(`gated SAEs with λ = ${lambda}: median logit difference recovered`, recovered, 0.05, 'notebook', () => ({ value: median((results.recovered?.rows ?? []).filter((own) => own.dictionary === `gated λ=${lambda}`).flatMap((own) => own.recovered ?? [])), ...reduced(settings) })),
+      row(`gated SAEs with λ = ${lambda}: median L0 over sites`, l0, 0.2 * l0, 'notebook', () => ({
+        value: median((results.tests?.dictionaries ?? []).filter((own) => own.variant === 'gated' && own.lambda === lambda).map((own) => own.l0)), ...reduced(settings),
+      })),
+      row(`gated SAEs with λ = ${lambda}: median logit difference recovered`, recovered, 0.05, 'notebook', () => ({
+        value: median((results.recovered?.rows ?? []).filter((own) => own.dictionary === `gated λ=${lambda}`).flatMap((own) => own.recovered ?? [])), ...reduced(settings),
+      })),
     ]),
     ...PUBLISHED_GATED_TRAINING.flatMap(({ lambda, l2, dead }) => gated(`gated SAEs with λ = ${lambda}`, lambda, null, () => true, { l2, dead })),
-    ...PUBLISHED_TRAJECTORY.epochs.flatMap(({ epoch, l0, l2, dead }) => gated(`gated SAEs with λ = ${PUBLISHED_TRAJECTORY.lambda} after epoch ${epoch}`, PUBLISHED_TRAJECTORY.lambda, epoch, () => true, { l0, l2, dead })),
-    ...PUBLISHED_TRAJECTORY.places.flatMap(({ crossSection, kind, l0, l2, dead }) => {
+    ...epochs.flatMap(({ epoch, l0, l2, dead }) => gated(`gated SAEs with λ = ${along} after epoch ${epoch}`, along, epoch, () => true, { l0, l2, dead })),
+    ...places.flatMap(({ crossSection, kind, l0, l2, dead }) => {
       const sites = new Set(results.sections?.sections.find(({ name }) => name === crossSection)?.sites.filter((site) => site.kind === kind).map(formatSite));
-      return gated(`gated SAEs with λ = ${PUBLISHED_TRAJECTORY.lambda} of ${kind} in ${crossSection}`, PUBLISHED_TRAJECTORY.lambda, null, (site) => sites.has(site), { l0, l2, dead });
+      return gated(`gated SAEs with λ = ${along} of ${kind} in ${crossSection}`, along, null, (site) => sites.has(site), { l0, l2, dead });
     }),
     ...Object.entries(PUBLISHED_COSINES).map(([site, value]) => row(`mean largest cosine of top-k features with IO codes at ${site}`, value, 0.1, 'notebook', () => ({
       value: results.geometry?.rows.find((own) => own.site === site && own.dictionary === 'topk K=3' && own.attribute === 'IO')?.meanMaxProduct, ...reduced(settings),

@@ -1,7 +1,8 @@
 /** What the stages of a reproduction work with: the model, the task, the settings, and samples, activations and dictionaries made when first asked for. */
 import { columnIds, loadSae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
-  addRankings, Catalogue, fitSupervised, fitSupervisedCodes, editedAttributes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue, type EditedPrompts, type EditedSection, type Entry, type EvaluationTask,
+  addRankings, Catalogue, fitSupervised, fitSupervisedCodes, editedAttributes, editsOf, Interpreter, type Interpreted, sampleEdited, seedsOf, withEveryValue,
+  type EditedPrompts, type EditedSection, type Entry, type EvaluationTask,
 } from '../evaluation/index.ts';
 import { memorySource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
@@ -20,6 +21,9 @@ export interface SaesResult { folder: string; entries: SweepEntry[] }
 export function labInputs({ seed, sizes, prompts, selectionPrompts, trainPrompts, parametrizations, codes, released }: Settings): Partial<Settings> {
   return { seed, sizes, prompts, selectionPrompts, trainPrompts, parametrizations, codes, released };
 }
+
+/** How a part of a stage is stopped, and tells how far it is. */
+interface StepWatching { signal?: AbortSignal; onProgress?: (done: number, total: number) => void }
 
 export class Lab {
   readonly model: Gpt2;
@@ -127,8 +131,11 @@ export class Lab {
     });
   }
 
-  /** What the features of every SAE and of the main supervised codes stand for: by address, then by name. Codes of other parametrizations are no features that are interpreted. Worked out once for all stages. */
-  interpretations(sections: readonly EditedSection[], catalogue: Catalogue, { signal, onProgress }: { signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {}): Promise<Map<string, Map<string, Interpreted>>> {
+  /**
+   * What the features of every SAE and of the main supervised codes stand for: by address, then by name. Codes of other parametrizations are no
+   * features that are interpreted. Worked out once for all stages.
+   */
+  interpretations(sections: readonly EditedSection[], catalogue: Catalogue, { signal, onProgress }: StepWatching = {}): Promise<Map<string, Map<string, Interpreted>>> {
     return this.onceDone('interpretations', async () => {
       const sites = this.sites(sections);
       return this.interpretEntries(sections, sites, (site) => catalogue.at(site).filter(({ name }) => !name.startsWith('supervised') || name === 'supervised'), { signal, onProgress });
@@ -138,7 +145,7 @@ export class Lab {
   /** The same of some dictionaries at some sites, with unions of up to `unionLimit` values. */
   async interpretEntries(
     sections: readonly EditedSection[], sites: readonly SiteAddress[], entriesAt: (site: SiteAddress) => readonly Entry[],
-    { unionLimit, signal, onProgress }: { unionLimit?: number; signal?: AbortSignal; onProgress?: (done: number, total: number) => void } = {},
+    { unionLimit, signal, onProgress }: StepWatching & { unionLimit?: number } = {},
   ): Promise<Map<string, Map<string, Interpreted>>> {
     const prompts = this.interpreted();
     const activations = await this.activations('interpreted', prompts, this.sites(sections), signal);

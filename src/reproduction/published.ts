@@ -93,8 +93,10 @@ export const PUBLISHED_TRAJECTORY = {
     { epoch: 750, l0: 8, l2: 2.9, dead: 0.04 }, { epoch: 1000, l0: 4.8, l2: 1.6, dead: 0.31 }, { epoch: 1500, l0: 3.3, l2: 1.55, dead: 0.48 },
   ],
   places: [
-    { crossSection: '(B)NM out', kind: 'z', l0: 2.96, l2: 1.81, dead: 0.18 }, { crossSection: '(B)NM q', kind: 'q', l0: 4.2, l2: 2.54, dead: 0.43 }, { crossSection: '(B)NM qk', kind: 'k', l0: 3.33, l2: 1.16, dead: 0.55 },
-    { crossSection: 'S-I out', kind: 'z', l0: 3.37, l2: 1.53, dead: 0.31 }, { crossSection: 'S-I v', kind: 'v', l0: 2.9, l2: 1.07, dead: 0.4 }, { crossSection: 'Ind+DT out', kind: 'z', l0: 2.8, l2: 1.26, dead: 0.59 },
+    { crossSection: '(B)NM out', kind: 'z', l0: 2.96, l2: 1.81, dead: 0.18 }, { crossSection: '(B)NM q', kind: 'q', l0: 4.2, l2: 2.54, dead: 0.43 },
+    { crossSection: '(B)NM qk', kind: 'k', l0: 3.33, l2: 1.16, dead: 0.55 },
+    { crossSection: 'S-I out', kind: 'z', l0: 3.37, l2: 1.53, dead: 0.31 }, { crossSection: 'S-I v', kind: 'v', l0: 2.9, l2: 1.07, dead: 0.4 },
+    { crossSection: 'Ind+DT out', kind: 'z', l0: 2.8, l2: 1.26, dead: 0.59 },
   ],
 } as const;
 

@@ -13,7 +13,8 @@ export const REPRODUCTION_SCHEMA = 'diffract.reproduction/1';
 /** The result of every stage by its name; null where it was left out. */
 export const stageResultsSchema = z.object({
   sections: sectionsSchema.nullable(), saes: saesSchema.nullable(), tests: testsSchema.nullable(), recovered: recoveredSchema.nullable(),
-  interpretability: interpretabilitySchema.nullable(), causal: causalSchema.nullable(), features: featuresSchema.nullable(), geometry: geometrySchema.nullable(), parametrizations: parametrizationsSchema.nullable(), checkpoints: checkpointsSchema.nullable(), synthetic: syntheticSchema.nullable(),
+  interpretability: interpretabilitySchema.nullable(), causal: causalSchema.nullable(), features: featuresSchema.nullable(), geometry: geometrySchema.nullable(),
+  parametrizations: parametrizationsSchema.nullable(), checkpoints: checkpointsSchema.nullable(), synthetic: syntheticSchema.nullable(),
   probing: probingSchema.nullable(), mechanism: mechanismSchema.nullable(), metrics: metricsStageSchema.nullable(), occlusion: occlusionSchema.nullable(),
   'over-splitting': overSplittingSchema.nullable(), 'over-splitting-toy': overSplittingToysSchema.nullable(), 'occlusion-toy': occlusionToySchema.nullable(),
   'greater-than': greaterThanSchema.nullable(),
@@ -34,7 +35,10 @@ export const reproductionSchema = z.object({
   preset: z.enum(['workshop', 'arxiv', 'iclr']),
   sizes: z.enum(['paper', 'reduced']),
   released: z.array(z.object({ name: z.string(), description: z.string() })).describe('released behaviours that were asked for'),
-  model: z.object({ name: z.string(), hash: z.string(), origin: modelOrigin.optional(), layers: z.int(), heads: z.int(), width: z.int(), headWidth: z.int(), vocabulary: z.int(), processing: z.record(z.string(), z.unknown()), weights: z.string() }),
+  model: z.object({
+    name: z.string(), hash: z.string(), origin: modelOrigin.optional(), layers: z.int(), heads: z.int(), width: z.int(), headWidth: z.int(), vocabulary: z.int(),
+    processing: z.record(z.string(), z.unknown()), weights: z.string(),
+  }),
   task: z.object({ name: z.string(), attributes: z.array(z.string()), record: z.record(z.string(), z.unknown()) }),
   settings: z.record(z.string(), z.unknown()),
   stages: z.array(z.object({ name: z.string(), title: z.string(), address: z.string(), leftOut: z.string().nullable().describe('why it has no result') })),

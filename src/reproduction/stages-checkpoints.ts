@@ -37,7 +37,9 @@ export function checkpointsStage(settings: Settings): Stage<Lab> {
       const edited = sections.filter((section) => section.edits.length > 0);
       const sites = lab.sites(edited);
       const plan: EditPlan = { ks, ways: ['agnostic', 'aware'], pool: 'overall' };
-      const scoring = (catalogue: Catalogue, own: readonly EditedSection[]): Scoring => ({ model: lab.model, catalogue, sections: own, edits, plan, approximated: [], batch: batchFor(lab.model, scored.prompts), signal });
+      const scoring = (catalogue: Catalogue, own: readonly EditedSection[]): Scoring => ({
+        model: lab.model, catalogue, sections: own, edits, plan, approximated: [], batch: batchFor(lab.model, scored.prompts), signal,
+      });
       const parts: Parts = { lab, sections, edited, folder, signal };
       const groups = grouped(sites, entries, lab.model.config.headWidth, settings.training.features ?? 256);
       const tradeOffs: TradeOffRow[] = [];

@@ -129,7 +129,9 @@ export function recoveredStage(settings: Settings): Stage<Lab> {
       const { sections } = read<SectionsResult>('sections')!;
       const catalogue = await lab.catalogue(sections, read<SaesResult>('saes')!, signal);
       const { selection } = lab.samples(sections);
-      const studies = lab.sites(sections).map((site) => ({ site, mean: catalogue.meanOf(site), dictionaries: catalogue.at(site).filter(({ variant }) => !variant.startsWith('supervised') || variant === 'supervised') }));
+      const studies = lab.sites(sections).map((site) => ({
+        site, mean: catalogue.meanOf(site), dictionaries: catalogue.at(site).filter(({ variant }) => !variant.startsWith('supervised') || variant === 'supervised'),
+      }));
       return { result: { rows: await measureRecovered(lab.model, selection.prompts, studies, { old: released.includes('ld-recovered-old'), signal, onProgress }) } };
     },
   };

@@ -64,7 +64,8 @@ export function overSplittingStage(settings: Settings): Stage<Lab> {
   const { seeds, epochs, lambda } = settings.overSplitting;
   const features = settings.training.features ?? 256;
   return {
-    name: 'over-splitting', title: 'Over-splitting on the model', version: 2, needs: ['sections'], inputs: { ...labInputs(settings), overSplitting: settings.overSplitting, features }, schema: overSplittingSchema,
+    name: 'over-splitting', title: 'Over-splitting on the model', version: 2, needs: ['sections'],
+    inputs: { ...labInputs(settings), overSplitting: settings.overSplitting, features }, schema: overSplittingSchema,
     async run(lab, read, { signal, onProgress }) {
       const site = splitSite(read<SectionsResult>('sections')!.sections);
       const few = Object.entries(lab.training().attributes).find(([, { values }]) => values.length === 2);

@@ -63,7 +63,9 @@ export function causalStage(settings: Settings): Stage<Lab> {
         const own = studies.filter(({ crossSection }) => sections.find(({ name }) => name === crossSection)!.edits.some((edit) => editName(edit) === attribute));
         // Where the answer stays, there is nothing to predict.
         if (!attribute.split('+').includes('IO') && lab.task.name === 'ioi') continue;
-        patches.push(...await patchFeatures(lab.model, { attribute, prompts, counterfactual: counterfactual.slice(0, closePrompts) }, own, { thresholds, signal, onProgress: (done, total) => onProgress(total + done, 2 * total) }));
+        patches.push(...await patchFeatures(lab.model, { attribute, prompts, counterfactual: counterfactual.slice(0, closePrompts) }, own, {
+          thresholds, signal, onProgress: (done, total) => onProgress(total + done, 2 * total),
+        }));
       }
       return { result: { approximation, patches, prompts: prompts.count } };
     },
@@ -176,7 +178,8 @@ function representatives(catalogue: Catalogue, site: SiteAddress): ReturnType<Ca
 
 export function mechanismStage(settings: Settings): Stage<Lab> {
   return {
-    name: 'mechanism', title: 'Mechanism: scores and inputs of heads taken apart', version: 1, needs: ['sections'], inputs: { ...labInputs(settings), closePrompts: settings.closePrompts }, schema: mechanismSchema,
+    name: 'mechanism', title: 'Mechanism: scores and inputs of heads taken apart', version: 1, needs: ['sections'],
+    inputs: { ...labInputs(settings), closePrompts: settings.closePrompts }, schema: mechanismSchema,
     async run(lab, read, { signal, onProgress }) {
       const { sections } = read<SectionsResult>('sections')!;
       const heads = attendingHeads(sections);
@@ -185,7 +188,8 @@ export function mechanismStage(settings: Settings): Stage<Lab> {
       if (keys.length === 0) return { leftOut: `the task ${lab.task.name} has no positions io and s1 that heads could attend to` };
       const prompts = lab.samples(sections).scored.prompts.slice(0, lab.settings.closePrompts);
       const sites = heads.flatMap(({ layer, head }): SiteAddress[] => [{ kind: 'q', layer, head, position: 'end' }, ...keys.map((position): SiteAddress => ({ kind: 'k', layer, head, position }))]);
-      const earlier = [...new Set(heads.map(({ layer }) => layer))].flatMap((layer) => Array.from({ length: layer }, (_, l) => l)).flatMap((layer) => Array.from({ length: lab.model.config.heads }, (_, head): SiteAddress => ({ kind: 'z', layer, head, position: 'end' })));
+      const before = [...new Set(heads.map(({ layer }) => layer))].flatMap((layer) => Array.from({ length: layer }, (_, l) => l));
+      const earlier = before.flatMap((layer) => Array.from({ length: lab.model.config.heads }, (_, head): SiteAddress => ({ kind: 'z', layer, head, position: 'end' })));
       const all = distinctSites([...sites, ...earlier]);
       const codes = await lab.codesAt(all, signal);
       const at = (site: SiteAddress): SupervisedCodes[] => { const own = codes.get(formatSite(site)); return own ? [own] : []; };

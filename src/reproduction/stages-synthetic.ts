@@ -12,7 +12,8 @@ import type { Stage } from './stage.ts';
 
 const featuresRow = z.object({
   site: z.string(), dictionary: z.string(), features: z.int(),
-  f1: z.number().describe('mean over features that are ever active of the F1 of their best property'), precision: z.number().describe('the same of its precision'), recall: z.number().describe('the same of its recall'),
+  f1: z.number().describe('mean over features that are ever active of the F1 of their best property'),
+  precision: z.number().describe('the same of its precision'), recall: z.number().describe('the same of its recall'),
   unions: z.number().describe('share of those features whose best property is a union of values'),
 });
 const answerRow = z.object({
@@ -100,7 +101,9 @@ async function matchFeatures(lab: Lab, sections: readonly EditedSection[], sites
         const { interpretations } = await interpreter.interpret(codes, site.position);
         codes.dispose();
         const of = (field: 'f1' | 'precision' | 'recall') => mean(interpretations.map((own) => own[field]));
-        rows.push({ site: formatSite(site), dictionary: name, features: dictionary.features, f1: of('f1'), precision: of('precision'), recall: of('recall'), unions: mean(interpretations.map(({ kind }) => (kind.startsWith('union') ? 1 : 0))) });
+        rows.push({ site: formatSite(site), dictionary: name, features: dictionary.features,
+          f1: of('f1'), precision: of('precision'), recall: of('recall'),
+          unions: mean(interpretations.map(({ kind }) => (kind.startsWith('union') ? 1 : 0))) });
       }
     }
   } finally {
@@ -112,7 +115,8 @@ async function matchFeatures(lab: Lab, sections: readonly EditedSection[], sites
 /** What must come out of the tests, by construction, beside what came out. */
 function answersOf(approximation: Result['approximation'], control: Result['control'], features: Result['features']): Result['answers'] {
   const kinds = [...new Set(features.map(({ dictionary }) => dictionary))];
-  const answer = (dictionary: string, test: Result['answers'][number]['test'], what: string, known: string, values: readonly (number | null | undefined)[], holds: (value: number) => boolean): Result['answers'][number] => {
+  type Answer = Result['answers'][number];
+  const answer = (dictionary: string, test: Answer['test'], what: string, known: string, values: readonly (number | null | undefined)[], holds: (value: number) => boolean): Answer => {
     const there = values.filter((value) => typeof value === 'number');
     const measured = there.length > 0 ? mean(there) : null;
     return { dictionary, test, what, known, measured, holds: measured === null ? null : holds(measured) };
@@ -130,7 +134,8 @@ function answersOf(approximation: Result['approximation'], control: Result['cont
       const supervised = approximation.find((other) => other.dictionary === 'supervised' && other.crossSection === row.crossSection);
       return row.sufficiency === null || supervised?.sufficiency == null ? null : Math.abs(row.sufficiency - supervised.sufficiency);
     });
-    const same = answer(dictionary, 'approximation', 'difference of its sufficiency from that of the supervised dictionary', '0: it divides the same reconstruction among other features', differences, (value) => value < 0.01);
+    const same = answer(dictionary, 'approximation', 'difference of its sufficiency from that of the supervised dictionary', '0: it divides the same reconstruction among other features',
+      differences, (value) => value < 0.01);
     const behind = edits(dictionary, most).map((row) => { const own = reference(row); return own ? own.accuracy - row.accuracy : null; });
     if (dictionary === GROUPED) {
       return [same, answer(dictionary, 'control', 'accuracy behind the supervised edit, with the most features', 'about 0: at most one feature more for each name', behind, (value) => value < 0.1)];
@@ -138,12 +143,14 @@ function answersOf(approximation: Result['approximation'], control: Result['cont
     if (dictionary === OVERLAPPING) {
       return [
         same, answer(dictionary, 'control', 'accuracy behind the supervised edit, with the most features', 'small: several features a name', behind, (value) => value < 0.25),
-        answer(dictionary, 'interpretability', 'share of features that are best told by a union of values', 'most: a feature is active for several names, but some random sets hold one', of(dictionary, 'unions'), (value) => value > 0.5),
+        answer(dictionary, 'interpretability', 'share of features that are best told by a union of values',
+          'most: a feature is active for several names, but some random sets hold one', of(dictionary, 'unions'), (value) => value > 0.5),
       ];
     }
     if (dictionary !== OVERFITTED) return [same];
     return [
-      same, answer(dictionary, 'control', 'weight removed, with the fewest features', '1: an edit has to replace the whole reconstruction', edits(dictionary, least).map((row) => row.weightRemoved), (value) => value > 0.9),
+      same, answer(dictionary, 'control', 'weight removed, with the fewest features', '1: an edit has to replace the whole reconstruction',
+      edits(dictionary, least).map((row) => row.weightRemoved), (value) => value > 0.9),
       answer(dictionary, 'interpretability', 'mean precision of a feature for its best property', '1', of(dictionary, 'precision'), (value) => value > 0.99),
       answer(dictionary, 'interpretability', 'mean recall of a feature for its best property', 'small', of(dictionary, 'recall'), (value) => value < 0.5),
     ];

@@ -8,7 +8,8 @@ const test = suite('published numbers beside measured ones');
 
 const small = { name: 'gpt2', layers: 12, heads: 12, width: 768, headWidth: 64, vocabulary: 50257 };
 const paper = settingsOf('workshop', 'paper');
-const nothing = Object.fromEntries(['sections', 'saes', 'tests', 'recovered', 'interpretability', 'causal', 'features', 'geometry', 'parametrizations', 'checkpoints', 'synthetic', 'probing', 'mechanism', 'metrics', 'occlusion',
+const nothing = Object.fromEntries(['sections', 'saes', 'tests', 'recovered', 'interpretability', 'causal', 'features', 'geometry', 'parametrizations',
+  'checkpoints', 'synthetic', 'probing', 'mechanism', 'metrics', 'occlusion',
   'over-splitting', 'over-splitting-toy', 'occlusion-toy', 'greater-than'].map((name) => [name, null])) as unknown as StageResults;
 
 const SITES = [['(B)NM out', 'z', 9], ['(B)NM q', 'q', 9], ['(B)NM qk', 'q', 9], ['(B)NM qk', 'k', 10], ['S-I out', 'z', 7], ['S-I v', 'v', 7], ['Ind+DT out', 'z', 3]] as const;

@@ -55,7 +55,8 @@ test('killed at several moments and started again, it ends with the same numbers
   const last = await reproduce(model, task, whole, { settings, only, versions: {} });
   assert.ok(last.environment.times.stages.every(({ reused }) => reused));
   // Chosen as the arXiv version does, SAEs are kept and the tests made again.
-  const chosen = await reproduce(model, task, whole, { settings: { ...settings, selection: 'tradeoff', released: ['coupled-pos-edit', 'mean-ablate-broadcast', 'shared-selection', 'f1-eval-prompts'] }, only: ['tests'], versions: {} });
+  const released = ['coupled-pos-edit', 'mean-ablate-broadcast', 'shared-selection', 'f1-eval-prompts'];
+  const chosen = await reproduce(model, task, whole, { settings: { ...settings, selection: 'tradeoff', released }, only: ['tests'], versions: {} });
   assert.equal(chosen.environment.times.stages.map(({ name, reused }) => `${name} ${reused}`), ['sections true', 'saes true', 'tests false']);
   assert.ok(chosen.results.tests!.control.filter(({ method }) => method === 'agnostic').every(({ chosen: own }) => own.every(({ distance }) => distance === null)));
   assert.ok(chosen.results.tests!.control.some(({ dictionary }) => dictionary === 'supervised by mean-ablate-broadcast'));
@@ -66,7 +67,9 @@ test('killed at several moments and started again, it ends with the same numbers
 async function check(found: Reproduction): Promise<void> {
   const parsed = reproductionSchema.parse(JSON.parse(reproductionText(found)));
   const { tests, checkpoints, synthetic } = parsed.results;
-  assert.equal([...new Set(tests!.approximation.map(({ dictionary }) => dictionary))].sort(), ['supervised', 'supervised mean coupled', 'supervised mse coupled', 'supervised mse independent', 'topk K=2', 'vanilla λ=0.5', 'vanilla λ=2']);
+  assert.equal([...new Set(tests!.approximation.map(({ dictionary }) => dictionary))].sort(), [
+    'supervised', 'supervised mean coupled', 'supervised mse coupled', 'supervised mse independent', 'topk K=2', 'vanilla λ=0.5', 'vanilla λ=2',
+  ]);
   assert.equal([...new Set(tests!.control.map(({ method }) => method))].sort(), ['agnostic', 'aware', 'reconstruction', 'supervised', 'threshold']);
   for (const row of tests!.control) assert.ok(row.accuracy >= 0 && row.accuracy <= 1);
   // Two λ at two epochs each; top-k has one K, too few to compare.
@@ -96,7 +99,9 @@ async function check(found: Reproduction): Promise<void> {
   // The second task has no model here; its section is drawn of another's rows.
   const page = await renderReproduction({ ...parsed, results: { ...parsed.results, 'greater-than': { prompts: 6, approximation: tests!.approximation, control: tests!.control } } });
   assert.match(page, /Published numbers beside measured ones/);
-  for (const id of ['control', 'prompts', 'trade-off', 'weights', 'methods', 'swaps', 'checkpoints', 'foretells', 'sparsity', 'synthetic', 'causal', 'features', 'greater-than']) assert.match(page, new RegExp(`id="${id}"`));
+  for (const id of ['control', 'prompts', 'trade-off', 'weights', 'methods', 'swaps', 'checkpoints', 'foretells', 'sparsity', 'synthetic', 'causal', 'features', 'greater-than']) {
+    assert.match(page, new RegExp(`id="${id}"`));
+  }
   assert.not.match(page, /NaN|undefined/);
 }
 

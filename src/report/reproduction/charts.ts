@@ -13,12 +13,15 @@ type Tests = NonNullable<StageResults['tests']>;
 export function reproductionCharts({ results }: Reproduction): Chart[] {
   const { tests, interpretability, geometry, parametrizations, checkpoints, probing, mechanism, occlusion } = results;
   const charts = [
-    tests && approximationChart(tests), tests && promptsChart(tests), tests && controlChart(tests), tests && tradeOffChart(tests), tests && weightsChart(tests), tests && methodsChart(tests), tests && swapsChart(tests),
-    results.recovered && recoveredChart(results.recovered), ...(checkpoints ? checkpointsCharts(checkpoints, tests) : []), results.synthetic && syntheticChart(results.synthetic), interpretability && interpretabilityChart(interpretability),
+    tests && approximationChart(tests), tests && promptsChart(tests), tests && controlChart(tests), tests && tradeOffChart(tests),
+    tests && weightsChart(tests), tests && methodsChart(tests), tests && swapsChart(tests),
+    results.recovered && recoveredChart(results.recovered), ...(checkpoints ? checkpointsCharts(checkpoints, tests) : []),
+    results.synthetic && syntheticChart(results.synthetic), interpretability && interpretabilityChart(interpretability),
     results.causal && causalChart(results.causal), results.causal && patchingChart(results.causal),
     parametrizations && parametrizationsChart(parametrizations), geometry && geometryChart(geometry), probing && probingChart(probing),
     mechanism && mechanismChart(mechanism), occlusion && occlusionChart(occlusion), results['over-splitting'] && overSplittingChart(results['over-splitting']),
-    results['over-splitting-toy'] && overSplittingToyChart(results['over-splitting-toy']), results['occlusion-toy'] && occlusionToyChart(results['occlusion-toy']), results['greater-than'] && greaterThanChart(results['greater-than']),
+    results['over-splitting-toy'] && overSplittingToyChart(results['over-splitting-toy']), results['occlusion-toy'] && occlusionToyChart(results['occlusion-toy']),
+    results['greater-than'] && greaterThanChart(results['greater-than']),
   ];
   return charts.filter((chart): chart is Chart => chart !== null && chart.panels.length > 0);
 }
@@ -43,7 +46,8 @@ function controlChart({ control, task }: Tests): Chart {
   const rows = control.filter(({ method }) => method === 'agnostic' || method === 'supervised');
   const looks = looksOf([...new Set(rows.map(({ dictionary }) => dictionary))].filter((name) => !/^supervised ./.test(name)));
   return {
-    id: 'control', title: 'Control: do edits of few features do what they should?', legend: [...legendOf(looks), { label: 'no edit', colour: muted, shape: 'dashed' }], panels: accuracyPanels(rows.filter(({ dictionary }) => looks.has(dictionary)), looks),
+    id: 'control', title: 'Control: do edits of few features do what they should?', legend: [...legendOf(looks), { label: 'no edit', colour: muted, shape: 'dashed' }],
+    panels: accuracyPanels(rows.filter(({ dictionary }) => looks.has(dictionary)), looks),
     reading: 'Height: the share of prompts where an edit gives the prediction that patching in the true counterfactual activations gives. To the right: the share of the original '
       + 'reconstruction that the edit took away. Best is the top left corner. A line goes through the numbers of features k that a greedy edit may change at each site; which SAE a '
       + `site uses was settled on other prompts. Sampling error of an accuracy is at most ±${score(1.96 * Math.sqrt(0.25 / Math.max(1, task.prompts)))} (95 %, ${task.prompts} prompts).`,
@@ -73,7 +77,8 @@ function interpretabilityChart({ rows, prompts }: NonNullable<StageResults['inte
   const named = [...groupBy(rows, (row) => row.dictionary)].flatMap(([dictionary, own]): NamedRow[] => (['0.5', '0.8'] as const).map((level) => ({
     label: dictionary, series: `F1 ≥ ${level}`, value: own.reduce((sum, row) => sum + row.interpretable[level], 0) / Math.max(1, own.reduce((sum, row) => sum + row.alive, 0)),
   })));
-  const kinds = [...groupBy(rows.filter(({ dictionary }) => dictionary !== 'supervised').flatMap((row) => Object.entries(row.byProperty).map(([kind, levels]) => ({ kind, dictionary: row.dictionary, count: levels['0.5'] }))), (row) => row.kind)]
+  const ofSaes = rows.filter(({ dictionary }) => dictionary !== 'supervised');
+  const kinds = [...groupBy(ofSaes.flatMap((row) => Object.entries(row.byProperty).map(([kind, levels]) => ({ kind, count: levels['0.5'] }))), (row) => row.kind)]
     .map(([kind, own]) => ({ kind, own, count: own.reduce((sum, { count }) => sum + count, 0) })).sort((a, b) => b.count - a.count).slice(0, 12);
   const all = looksOf(['features']);
   return {
@@ -131,7 +136,10 @@ function parametrizationsChart({ explained, coupling }: NonNullable<StageResults
           return { label: label.replace('supervised ', ''), series: 'variance explained', value: meanOf(values), whiskers: [Math.min(...values), Math.max(...values)] as const };
         }),
       }),
-      namedPanel({ title: 'Coupled codes against codes of Pos', looks: cosines, x: { title: 'Mean cosine', domain: [-1, 1], format: '.1f' }, rows: coupling.map((row) => ({ label: `${row.site} ${row.attribute}`, series: 'cosine', value: row.meanCosine ?? Number.NaN })) }),
+      namedPanel({
+        title: 'Coupled codes against codes of Pos', looks: cosines, x: { title: 'Mean cosine', domain: [-1, 1], format: '.1f' },
+        rows: coupling.map((row) => ({ label: `${row.site} ${row.attribute}`, series: 'cosine', value: row.meanCosine ?? Number.NaN })),
+      }),
     ],
   };
 }
@@ -143,7 +151,8 @@ function geometryChart({ rows }: NonNullable<StageResults['geometry']>): Chart {
     rows: [...groupBy(rows, (row) => `${row.dictionary}|${row.attribute}`)].map(([key, own]) => ({ label: key.split('|')[0]!, series: key.split('|')[1]!, value: meanOf(own.map((row) => row[field])) })),
   });
   return {
-    id: 'geometry', title: 'Do features point along supervised ones?', legend: legendOf(looks), wide: true, panels: [panel('Features, by their nearest code', 'meanMaxCosine'), panel('Codes, by their nearest feature', 'meanMaxCosineOfCodes')],
+    id: 'geometry', title: 'Do features point along supervised ones?', legend: legendOf(looks), wide: true,
+    panels: [panel('Features, by their nearest code', 'meanMaxCosine'), panel('Codes, by their nearest feature', 'meanMaxCosineOfCodes')],
     reading: 'Left: the mean over an SAE’s features of the largest cosine with a supervised code of an attribute. Right: the other way round. The dashed line is what two random directions have.',
   };
 }
@@ -194,8 +203,13 @@ function occlusionChart({ sweep, alpha, site, attributes, threshold, occluding }
     reading: `Of how many values of an attribute does some feature tell? Codes have mean lengths of ${attributes.map(({ name, norm }) => `${score(norm.mean)} (${name})`).join(' and ')}. `
       + `Last: a share α of each prompt’s code of ${occluding} is taken away before training. Where one attribute hides the other, its count falls and the other’s rises.`,
     panels: [
-      ...[...groupBy(sweep, ({ features }) => `${features} features`)].map(([title, own]) => linesPanel({ title, looks, x: { title: 'λ', log: true }, y, points: own.flatMap((row) => names.map((series) => ({ x: row.lambda, y: row.coverage[series]!.share, series }))) })),
-      linesPanel({ title: `Against the share of ${occluding} taken away`, looks, x: { title: 'α', domain: [0, 1] }, y, points: alpha.flatMap((row) => names.map((series) => ({ x: row.alpha, y: row.coverage[series]!.share, series }))) }),
+      ...[...groupBy(sweep, ({ features }) => `${features} features`)].map(([title, own]) => linesPanel({
+        title, looks, x: { title: 'λ', log: true }, y, points: own.flatMap((row) => names.map((series) => ({ x: row.lambda, y: row.coverage[series]!.share, series }))),
+      })),
+      linesPanel({
+        title: `Against the share of ${occluding} taken away`, looks, x: { title: 'α', domain: [0, 1] }, y,
+        points: alpha.flatMap((row) => names.map((series) => ({ x: row.alpha, y: row.coverage[series]!.share, series }))),
+      }),
     ],
   };
 }
@@ -214,7 +228,10 @@ function overSplittingChart({ comparisons, dictionaries, site, attribute }: NonN
     reading: 'Features that belong to one value of an attribute, of SAEs from other initial weights (seed) or other prompts (dataset): are they the same ones? Against permuted directions and '
       + 'permuted prompts. Where there is no mark, one of the two has no such feature.',
     panels: [
-      namedPanel({ title: 'Features that each value is split into', looks: counts, bars: true, x: { title: 'Features' }, rows: dictionaries.flatMap((own) => own.splits.map(({ value, features }) => ({ label: `data ${own.dataset}, seed ${own.seed}: ${value}`, series: 'features', value: features }))) }),
+      namedPanel({
+        title: 'Features that each value is split into', looks: counts, bars: true, x: { title: 'Features' },
+        rows: dictionaries.flatMap((own) => own.splits.map(({ value, features }) => ({ label: `data ${own.dataset}, seed ${own.seed}: ${value}`, series: 'features', value: features }))),
+      }),
       panel('Directions', 'cosine', 'cosineBaseline'), panel('Where they are active', 'jaccard', 'jaccardBaseline'),
     ],
   };
@@ -229,9 +246,18 @@ function overSplittingToyChart({ families, twoFeatures, wide }: NonNullable<Stag
     reading: 'Left: by how much the best of two ideal features, and of many random ones, lowers the loss below that of a dictionary that never speaks, on the same samples. Random features beat '
       + 'the true ones at every λ: the loss itself asks for splitting. Middle: two trained features find ±μ where λ is neither small nor large. Right: trained wide dictionaries keep many features.',
     panels: [
-      linesPanel({ title: 'Gain in loss (log scale)', looks, x: { title: 'λ' }, y: { title: 'Gain', log: true, format: '~g' }, points: families.rows.flatMap((row) => [{ x: row.lambda, y: row.idealGain, series: ideal }, { x: row.lambda, y: row.randomGain, series: random }]) }),
-      linesPanel({ title: 'Two trained features', looks: trained, x: { title: 'λ' }, y: { title: 'Cosine with ±μ (worse one)', domain: [-1, 1] }, points: twoFeatures.flatMap((row) => (row.cosine === null ? [] : [{ x: row.lambda, y: row.cosine, series: 'two features' }])) }),
-      linesPanel({ title: 'Many trained features', looks: trained, x: { title: 'λ' }, y: { title: 'Features in use', domain: [0, Math.max(1, ...wide.map(({ activeOften }) => activeOften))] }, points: wide.map((row) => ({ x: row.lambda, y: row.activeOften, series: 'many features' })) }),
+      linesPanel({
+        title: 'Gain in loss (log scale)', looks, x: { title: 'λ' }, y: { title: 'Gain', log: true, format: '~g' },
+        points: families.rows.flatMap((row) => [{ x: row.lambda, y: row.idealGain, series: ideal }, { x: row.lambda, y: row.randomGain, series: random }]),
+      }),
+      linesPanel({
+        title: 'Two trained features', looks: trained, x: { title: 'λ' }, y: { title: 'Cosine with ±μ (worse one)', domain: [-1, 1] },
+        points: twoFeatures.flatMap((row) => (row.cosine === null ? [] : [{ x: row.lambda, y: row.cosine, series: 'two features' }])),
+      }),
+      linesPanel({
+        title: 'Many trained features', looks: trained, x: { title: 'λ' }, y: { title: 'Features in use', domain: [0, Math.max(1, ...wide.map(({ activeOften }) => activeOften))] },
+        points: wide.map((row) => ({ x: row.lambda, y: row.activeOften, series: 'many features' })),
+      }),
     ],
   };
 }
@@ -244,7 +270,9 @@ function occlusionToyChart({ rows, lengths, threshold, highAtLeastLow }: NonNull
       + `long features that some feature tells with an F1 of at least ${threshold}. On or above the diagonal in ${score(100 * highAtLeastLow, 0)} % of runs.`,
     panels: [scatterPanel({
       title: 'Coverage of long against short features', looks, x: { title: 'Short features covered (share)', domain: [0, 1] }, y: { title: 'Long features covered (share)', domain: [0, 1] },
-      points: rows.map((row) => ({ x: row.low, y: row.high, series: `${row.features} features`, tip: `${row.features} features, λ = ${row.lambda}, rate ${row.learningRate}: short ${score(row.low)}, long ${score(row.high)}` })),
+      points: rows.map((row) => ({
+        x: row.low, y: row.high, series: `${row.features} features`, tip: `${row.features} features, λ = ${row.lambda}, rate ${row.learningRate}: short ${score(row.low)}, long ${score(row.high)}`,
+      })),
     })],
   };
 }

@@ -58,10 +58,13 @@ export function tradeOffChart({ control }: Tests): Chart {
   const looks = looksOf(rows.map(({ dictionary }) => dictionary));
   const panels = curvesByEdit(rows).flatMap(([title, curves]): Panel[] => {
     const points = curves.flatMap(({ dictionary, points: own }) => own.flatMap(({ k, weightRelative, accuracyRelativeClipped }) => (weightRelative === null || accuracyRelativeClipped == null ? [] : [{
-      x: weightRelative, y: accuracyRelativeClipped, series: dictionary, tip: `${dictionary}, k = ${k}: accuracy ${score(accuracyRelativeClipped, 3)}, weight removed ${score(weightRelative, 3)} on the paper’s scale`,
+      x: weightRelative, y: accuracyRelativeClipped, series: dictionary,
+      tip: `${dictionary}, k = ${k}: accuracy ${score(accuracyRelativeClipped, 3)}, weight removed ${score(weightRelative, 3)} on the paper’s scale`,
     }])));
     return points.length === 0 ? [] : [linesPanel({
-      title, looks, points, rules: [{ y: 1 }, { x: 0 }], x: { title: 'Weight removed (0 supervised, 1 everything)', domain: [Math.max(-5, Math.min(-1, ...points.map(({ x }) => Math.floor(x)))), 1], format: '~g' }, y: { title: 'Accuracy (0 no edit, 1 supervised)', domain: [0, 2], format: '.1f' },
+      title, looks, points, rules: [{ y: 1 }, { x: 0 }],
+      x: { title: 'Weight removed (0 supervised, 1 everything)', domain: [Math.max(-5, Math.min(-1, ...points.map(({ x }) => Math.floor(x)))), 1], format: '~g' },
+      y: { title: 'Accuracy (0 no edit, 1 supervised)', domain: [0, 2], format: '.1f' },
     })];
   });
   return {
@@ -79,7 +82,10 @@ export function weightsChart({ control, weights }: Tests): Chart {
     title, looks, rules: [{ x: 0 }], x: { title: 'Normalised weight removed', domain: [-5, 1.5], format: '.1f' }, rows: own.flatMap((row) => boxOf(row.dictionary, 'median and spread', row.weightNormalised!)),
   }));
   const shares = ([['negative', 'Weights below 0'], ['aboveOne', 'Weights above 1']] as const).map(([field, title]): Panel => namedPanel({
-    title, looks, x: { title: 'Share of the weights of active features', format: '.0%' }, rows: [...groupBy(weights, (row) => row.dictionary)].flatMap(([dictionary, own]) => spreadOf(dictionary.replace('supervised m', 'm'), 'median and spread', own.map((row) => row[field]), (value) => percent(value, 1))),
+    title, looks, x: { title: 'Share of the weights of active features', format: '.0%' },
+    rows: [...groupBy(weights, (row) => row.dictionary)].flatMap(([dictionary, own]) => (
+      spreadOf(dictionary.replace('supervised m', 'm'), 'median and spread', own.map((row) => row[field]), (value) => percent(value, 1))
+    )),
   }));
   return {
     id: 'weights', title: `How much edits take away, prompt by prompt, k = ${k}`, legend: legendOf(looks), panels: [...panels, ...shares],
@@ -99,7 +105,8 @@ export function checkpointsCharts({ control, summaries, tradeOffs, k }: Checkpoi
       title, looks: pools, rules: [{ x: own[0]!.row.accuracyNoEdit }], x: { title: 'Edit accuracy (share)', domain: [0, 1], format: '.1f' },
       rows: own.map(({ row, series }) => ({ label: row.dictionary, series, value: row.accuracy })),
     })),
-    reading: 'Each site uses one SAE of a kind, settled on other prompts: of the last epoch, as in the tests above, or of all sparsities and epochs that were kept the one whose edits come closest to the counterfactual activation. The dashed line is no edit.',
+    reading: 'Each site uses one SAE of a kind, settled on other prompts: of the last epoch, as in the tests above, or of all sparsities and epochs that were kept '
+      + 'the one whose edits come closest to the counterfactual activation. The dashed line is no edit.',
   };
   const guides = looksOf(['L0', 'squared error', '|1 − logit difference recovered|']);
   const foretells: Chart = {
@@ -121,10 +128,12 @@ export function checkpointsCharts({ control, summaries, tradeOffs, k }: Checkpoi
   const plane: Chart = {
     id: 'sparsity', title: 'Sparsity against the logit difference kept, site by site', legend: legendOf(kinds),
     panels: [...groupBy(tradeOffs.filter(({ recovered }) => recovered !== null), (row) => row.site)].slice(0, MOST_SITES).map(([title, own]) => linesPanel({
-      title, looks: kinds, join: false, rules: [{ y: 1 }], x: { title: 'Active features (L0)', domain: [0, Math.ceil(most)], format: '.0f' }, y: { title: 'Logit difference recovered', domain: [-0.5, 1.5], format: '.1f' },
+      title, looks: kinds, join: false, rules: [{ y: 1 }], x: { title: 'Active features (L0)', domain: [0, Math.ceil(most)], format: '.0f' },
+      y: { title: 'Logit difference recovered', domain: [-0.5, 1.5], format: '.1f' },
       points: own.map((row) => ({ x: row.l0, y: row.recovered!, series: row.variant, tip: `${row.dictionary}: ${score(row.l0, 1)} active, ${score(row.recovered, 3)} recovered` })),
     })),
-    reading: `What SAEs are chosen by in the arXiv version: few active features (below 25) and a logit difference near the clean one when the site alone is reconstructed. One mark a checkpoint${new Set(tradeOffs.map(({ site }) => site)).size > MOST_SITES ? `; ${MOST_SITES} sites are drawn, the results have all` : ''}.`,
+    reading: 'What SAEs are chosen by in the arXiv version: few active features (below 25) and a logit difference near the clean one when the site alone is reconstructed. One mark a checkpoint'
+      + `${new Set(tradeOffs.map(({ site }) => site)).size > MOST_SITES ? `; ${MOST_SITES} sites are drawn, the results have all` : ''}.`,
   };
   return [best, foretells, plane];
 }
@@ -150,10 +159,11 @@ export function swapsChart({ control }: Tests): Chart {
   return {
     id: 'swaps', title: 'Ways of swapping supervised codes', legend: legendOf(looks),
     panels: [...groupBy(rows, ({ row }) => `${row.crossSection}: edit ${row.attribute}`)].map(([title, own]) => namedPanel({
-      title, looks, rules: [{ x: own[0]!.row.accuracyNoEdit }], x: { title: 'Edit accuracy (share)', domain: [0, 1], format: '.1f' }, rows: own.map(({ row, label, way }) => ({ label, series: way, value: row.accuracy })),
+      title, looks, rules: [{ x: own[0]!.row.accuracyNoEdit }], x: { title: 'Edit accuracy (share)', domain: [0, 1], format: '.1f' },
+      rows: own.map(({ row, label, way }) => ({ label, series: way, value: row.accuracy })),
     })),
-    reading: 'Arithmetic takes the old value’s code away and adds the new one’s. Ablation takes away all that points along the old code, down to zero or to the mean, before the new code is added. For every '
-      + 'parametrization and both ways of fitting codes; the dashed line is no edit.',
+    reading: 'Arithmetic takes the old value’s code away and adds the new one’s. Ablation takes away all that points along the old code, down to zero or to the mean, before the new code is added. '
+      + 'For every parametrization and both ways of fitting codes; the dashed line is no edit.',
   };
 }
 
@@ -182,7 +192,8 @@ export function greaterThanChart({ approximation, control, prompts }: NonNullabl
       title: `${title}: approximation (● sufficiency, ■ necessity)`, looks: scores, rules: [{ x: 1 }], x: { title: 'Ratio of mean metrics', domain: [-0.5, 1.5], format: '.1f' },
       rows: own.flatMap((row): NamedRow[] => (['sufficiency', 'necessity'] as const).map((series) => ({ label: row.dictionary, series, value: row[series] ?? Number.NaN }))),
     }))],
-    reading: `A century is given and the first year of a span; later years should be likely. Edits of the year, at all heads of the published cross-section at once (${prompts} prompts). The dashed line of accuracy is no edit.`,
+    reading: 'A century is given and the first year of a span; later years should be likely. Edits of the year, at all heads of the published '
+      + `cross-section at once (${prompts} prompts). The dashed line of accuracy is no edit.`,
   };
 }
 

@@ -24,7 +24,8 @@ export async function renderReproduction(reproduction: Reproduction): Promise<st
 <body>
 <header>
 <h1>${escapeHtml(title)}</h1>
-<p class="muted">All tests and phenomena of “Towards Principled Evaluations of Sparse Autoencoders for Interpretability and Control”, ${reproduction.sizes === 'paper' ? 'at the paper’s sizes' : 'at reduced sizes'}.</p>
+<p class="muted">All tests and phenomena of “Towards Principled Evaluations of Sparse Autoencoders for Interpretability and Control”,
+${reproduction.sizes === 'paper' ? 'at the paper’s sizes' : 'at reduced sizes'}.</p>
 ${facts(reproduction)}
 ${contents(links)}
 </header>
@@ -36,8 +37,10 @@ ${results.metrics ? `<section id="metrics"><h2>Metrics of SAEs on the task’s t
 ${results.features ? featureSection(results.features) : ''}
 ${await timeSection(reproduction)}
 <section id="setup"><h2>Settings and environment</h2>
-${list([['Adapter', `${environment.adapter.description || environment.adapter.device}${environment.adapter.software ? ' (software)' : ''}`], ['Versions', setting(environment.versions)], ['Model', `${model.name}${originText(model.origin)}, hash ${model.hash.slice(0, 16)}, ${model.layers} layers of ${model.heads} heads, width ${model.width}`],
-    ['Released behaviours', reproduction.released.map(({ name, description }) => `${name}: ${description}`).join('; ') || 'none'], ...Object.entries(reproduction.settings).map(([name, value]): [string, string] => [name, setting(value)])])}
+${list([['Adapter', `${environment.adapter.description || environment.adapter.device}${environment.adapter.software ? ' (software)' : ''}`], ['Versions', setting(environment.versions)],
+    ['Model', `${model.name}${originText(model.origin)}, hash ${model.hash.slice(0, 16)}, ${model.layers} layers of ${model.heads} heads, width ${model.width}`],
+    ['Released behaviours', reproduction.released.map(({ name, description }) => `${name}: ${description}`).join('; ') || 'none'],
+    ...Object.entries(reproduction.settings).map(([name, value]): [string, string] => [name, setting(value)])])}
 ${saveButton('reproduction.json')}</section>
 </main>
 ${pageEnd(environment.versions['diffract'], reproductionText(reproduction))}`;
@@ -45,8 +48,8 @@ ${pageEnd(environment.versions['diffract'], reproductionText(reproduction))}`;
 
 /** Names of charts in the contents, where the anchor says too little. */
 const SHORT: Record<string, string> = {
-  prompts: 'Single prompts', weights: 'Weight removed', methods: 'Ways of editing', foretells: 'What foretells control', sparsity: 'Sparsity and effect', synthetic: 'Known answers', causal: 'Causal interpretations',
-  patching: 'Feature patching', swaps: 'Ways of swapping codes', recovered: 'Single sites', geometry: 'Directions', probing: 'Probes',
+  prompts: 'Single prompts', weights: 'Weight removed', methods: 'Ways of editing', foretells: 'What foretells control', sparsity: 'Sparsity and effect', synthetic: 'Known answers',
+  causal: 'Causal interpretations', patching: 'Feature patching', swaps: 'Ways of swapping codes', recovered: 'Single sites', geometry: 'Directions', probing: 'Probes',
 };
 
 function capital(text: string): string {
@@ -68,22 +71,28 @@ function facts({ results, stages, environment, published }: Reproduction): strin
 function publishedSection({ published }: Reproduction): string {
   const measured = published.filter((row) => row.measured !== null);
   const absent = [...groupBy(published.filter((row) => row.measured === null), (row) => row.reason ?? '')];
-  const cells = (row: Reproduction['published'][number]) => [row.what, score(row.published, 3), row.source, row.tolerance === null ? '–' : `±${score(row.tolerance, 3)}`, score(row.measured, 3), row.within === null ? '–' : row.within ? 'yes' : 'no'];
+  const cells = (row: Reproduction['published'][number]) => [
+    row.what, score(row.published, 3), row.source, row.tolerance === null ? '–' : `±${score(row.tolerance, 3)}`, score(row.measured, 3), row.within === null ? '–' : row.within ? 'yes' : 'no',
+  ];
   const head = ['What', 'Published', 'Source', 'Tolerance', 'Measured', 'Within'];
+  const leftOut = (rows: Reproduction['published']) => table('Published, not measured here', head.slice(0, 4), [rows.map((row) => cells(row).slice(0, 4))], 1);
   return `<p class="reading">A number is compared where this model and these settings can give it. ${measured.length} of ${published.length} are; the others are left out with the reason, never filled.</p>
 ${[...groupBy(measured, (row) => row.reason ?? '')].map(([reason, rows]) => table(`Measured beside published${reason ? `; to be taken with care: ${reason}` : ''}`, head, [rows.map(cells)], 1)).join('\n')}
-${absent.map(([reason, rows]) => `<details><summary>${rows.length} left out: ${escapeHtml(reason)}</summary>${table('Published, not measured here', head.slice(0, 4), [rows.map((row) => cells(row).slice(0, 4))], 1)}</details>`).join('\n')}`;
+${absent.map(([reason, rows]) => `<details><summary>${rows.length} left out: ${escapeHtml(reason)}</summary>${leftOut(rows)}</details>`).join('\n')}`;
 }
 
 async function timeSection({ environment, stages }: Reproduction): Promise<string> {
   const looks = looksOf(['seconds']);
   const panel = namedPanel({
     title: 'Seconds of each stage', looks, bars: true, x: { title: 'Seconds' },
-    rows: environment.times.stages.map(({ name, seconds: value, reused }) => ({ label: name, series: 'seconds', value, text: seconds(value), tip: `${name}: ${seconds(value)}${reused ? ', kept from an earlier run' : ''}` })),
+    rows: environment.times.stages.map(({ name, seconds: value, reused }) => ({
+      label: name, series: 'seconds', value, text: seconds(value), tip: `${name}: ${seconds(value)}${reused ? ', kept from an earlier run' : ''}`,
+    })),
   });
   const leftOut = stages.filter((stage) => stage.leftOut !== null);
   return `<section id="time"><h2>Where the time went</h2>
-<p class="reading">${seconds(environment.times.totalSeconds)} in this run, up to ${bytes(environment.times.peakGpuBytes)} of device memory. A stage that was kept from an earlier run shows the time it took then.</p>
+<p class="reading">${seconds(environment.times.totalSeconds)} in this run, up to ${bytes(environment.times.peakGpuBytes)} of device memory.
+A stage that was kept from an earlier run shows the time it took then.</p>
 <div class="panels wide"><figure>${await renderSvg(panel.spec, { id: 'time-0', label: panel.alt })}</figure></div>
 ${leftOut.length > 0 ? `<h3>Left out</h3>${list(leftOut.map(({ title, leftOut: reason }) => [title, reason!]))}` : ''}</section>`;
 }
@@ -97,7 +106,9 @@ function featureSection({ pages, unions }: NonNullable<Reproduction['results']['
   const at = ([site, own]: [string, Page[]]): string => `<details><summary>${escapeHtml(`${site}: ${plural(own.length, 'feature')}`)}</summary>
 ${[...groupBy(own, (page) => page.dictionary)].map(([dictionary, features]) => `<div class="inner"><h3>${escapeHtml(dictionary)}</h3>${features.map(one).join('\n')}</div>`).join('\n')}</details>`;
   return `<section id="features"><h2>Pages of features</h2>
-<p class="reading">The best interpreted features of one SAE of each kind: the prompts on which they are most active, the position marked; where in the prompt that comes from; and the tokens whose logits they raise and lower most through the head’s output and the unembedding. A feature may stand for up to ${unions} values at once.</p>
+<p class="reading">The best interpreted features of one SAE of each kind: the prompts on which they are most active, the position marked;
+where in the prompt that comes from; and the tokens whose logits they raise and lower most through the head’s output and the unembedding.
+A feature may stand for up to ${unions} values at once.</p>
 ${[...groupBy(pages, (page) => page.site)].map(at).join('\n')}</section>`;
 }
 
@@ -129,10 +140,13 @@ function exampleText({ tokens, first, position, attribution }: Page['examples'][
 }
 
 function metricsTable({ rows, tokens }: NonNullable<Reproduction['results']['metrics']>): string {
-  return table(`Over ${integer(tokens)} tokens; names are those of SAELens`, ['Site', 'Dictionary', 'kl_div_score', 'ce_loss_score', 'explained_variance', 'mse', 'cossim', 'l2_ratio', 'l0'], grouped(rows, (row) => row.site).map((group) => group.map(({ site, dictionary, metrics: { saelens } }) => [
-    site, dictionary, score(saelens.model_behavior_preservation.kl_div_score, 3), score(saelens.model_performance_preservation.ce_loss_score, 3), score(saelens.reconstruction_quality.explained_variance, 3),
-    score(saelens.reconstruction_quality.mse, 3), score(saelens.reconstruction_quality.cossim, 3), score(saelens.shrinkage.l2_ratio, 3), score(saelens.sparsity.l0, 2),
-  ])), 2);
+  return table(`Over ${integer(tokens)} tokens; names are those of SAELens`,
+    ['Site', 'Dictionary', 'kl_div_score', 'ce_loss_score', 'explained_variance', 'mse', 'cossim', 'l2_ratio', 'l0'],
+    grouped(rows, (row) => row.site).map((group) => group.map(({ site, dictionary, metrics: { saelens } }) => [
+      site, dictionary, score(saelens.model_behavior_preservation.kl_div_score, 3), score(saelens.model_performance_preservation.ce_loss_score, 3),
+      score(saelens.reconstruction_quality.explained_variance, 3), score(saelens.reconstruction_quality.mse, 3), score(saelens.reconstruction_quality.cossim, 3),
+      score(saelens.shrinkage.l2_ratio, 3), score(saelens.sparsity.l0, 2),
+    ])), 2);
 }
 
 /** Every number of a chart. */
@@ -141,15 +155,18 @@ const TABLES: Record<string, (reproduction: Reproduction) => string> = {
     grouped(results.synthetic!.answers, (row) => row.dictionary).map((rows) => rows.map((row) => [
       row.dictionary.replace('synthetic ', ''), row.test, row.what, row.known, score(row.measured, 3), row.holds === null ? '–' : row.holds ? 'yes' : 'no',
     ])), 4),
-  approximation: ({ results }) => table('Scores, and the mean logit differences that they compare', ['Cross-section', 'Dictionary', 'Sufficiency', 'Necessity', 'LD clean', 'LD mean-ablated', 'LD reconstructed', 'LD residual', 'Mean |change|'],
+  approximation: ({ results }) => table('Scores, and the mean logit differences that they compare',
+    ['Cross-section', 'Dictionary', 'Sufficiency', 'Necessity', 'LD clean', 'LD mean-ablated', 'LD reconstructed', 'LD residual', 'Mean |change|'],
     grouped(results.tests!.approximation, (row) => row.crossSection).map((rows) => rows.map((row) => [
-      row.crossSection, row.dictionary, score(row.sufficiency, 3), score(row.necessity, 3), score(row.logitDiffClean), score(row.logitDiffMeanAblated), score(row.logitDiffReconstructed), score(row.logitDiffResidual), score(row.meanAbsoluteChange),
+      row.crossSection, row.dictionary, score(row.sufficiency, 3), score(row.necessity, 3), score(row.logitDiffClean), score(row.logitDiffMeanAblated),
+      score(row.logitDiffReconstructed), score(row.logitDiffResidual), score(row.meanAbsoluteChange),
     ])), 2),
   control: ({ results }) => editsTable('Edits by every method', results.tests!.control),
   checkpoints: ({ results }) => editsTable('Edits by the best of all checkpoints', results.checkpoints!.control),
   foretells: ({ results }) => table('Rank correlations with the distance of edits, over sites', ['Edit', 'Variant', 'With', 'Sites', 'Median', 'Mean', 'Least', 'Largest', 'Above 0.5'],
-    grouped(results.checkpoints!.summaries, (row) => row.attribute).map((rows) => rows.flatMap((row) => ([['L0', row.l0], ['squared error', row.error], ['|1 − recovered|', row.recovered]] as const).map(([what, own]) => [
-      row.attribute, row.variant, what, own.sites, score(own.median), score(own.mean), score(own.min), score(own.max), percent(own.aboveHalf),
+    grouped(results.checkpoints!.summaries, (row) => row.attribute).map((rows) => rows.flatMap(({ attribute, variant, l0, error, recovered }) => (
+      [['L0', l0], ['squared error', error], ['|1 − recovered|', recovered]] as const).map(([what, own]) => [
+      attribute, variant, what, own.sites, score(own.median), score(own.mean), score(own.min), score(own.max), percent(own.aboveHalf),
     ]))), 3),
   recovered: ({ results }) => table('Mean logit differences of single sites', ['Site', 'Dictionary', 'Clean', 'Mean-ablated', 'Reconstructed', 'Recovered'],
     grouped(results.recovered!.rows, (row) => row.site).map((rows) => rows.map((row) => [
@@ -161,6 +178,7 @@ const TABLES: Record<string, (reproduction: Reproduction) => string> = {
 function editsTable(caption: string, control: readonly ControlRow[]): string {
   return table(caption, ['Cross-section', 'Edit', 'Dictionary', 'k', 'Accuracy', 'No edit', 'Relative', 'Weight removed', 'Weight, relative', 'Distance'],
     grouped(control, (row) => `${row.crossSection} ${row.attribute}`).map((rows) => rows.map((row) => [
-      row.crossSection, row.attribute, row.dictionary, row.k === 0 ? '–' : row.k, score(row.accuracy, 3), score(row.accuracyNoEdit, 3), score(row.accuracyRelative, 3), score(row.weightRemoved, 3), score(row.weightRelative, 3), score(row.distance, 3),
+      row.crossSection, row.attribute, row.dictionary, row.k === 0 ? '–' : row.k, score(row.accuracy, 3), score(row.accuracyNoEdit, 3), score(row.accuracyRelative, 3),
+      score(row.weightRemoved, 3), score(row.weightRelative, 3), score(row.distance, 3),
     ])), 3);
 }
