@@ -17,10 +17,15 @@ const joined = texts.join('<|endoftext|>');
 const blank = `\n\n${texts.map((text, i) => `${text}\nsecond line${['\n\n', '\r\n\r\n', '\n \t\n\n', '\n\n\n\n\n'][i % 4]!}`).join('')}`;
 
 const source = memorySource({
-  'a.jsonl': bytes(lines), 'a.jsonl.gz': packed(lines), 'a.txt': bytes(joined), 'a.txt.gz': packed(joined), 'blank.txt': bytes(blank), 'b.json': bytes(`\ufeff \n${lines}`), 'b.json.gz': packed(lines),
-  'list.json.gz': packed(JSON.stringify([[1, 2], 'text', { input_ids: [3] }])), 'list.json': bytes('\ufeff[[7]]'), 'a.bin': new Uint8Array(Uint16Array.from({ length: 10 }, (_, i) => i).buffer),
-  'cut.jsonl.gz': packed(lines).slice(0, -30), 'bad.jsonl.gz': packed(lines).map((byte, i) => (i > 60 && i < 90 ? byte ^ 0x5a : byte)), 'not.txt.gz': bytes('plain text'), 'cut.json.gz': packed('{"text": "x"}\n{"te'),
-  'object.json': bytes('{"text": 1}'), 'word.json': bytes('"x"'), 'empty.json': bytes(' '), 'flat.json': bytes('[1, 2]'), 'half.json': bytes('[[1.5]]'), 'names.json': bytes('[["1"]]'), 'none.jsonl': bytes('{"text": null}'),
+  'a.jsonl': bytes(lines), 'a.jsonl.gz': packed(lines), 'a.txt': bytes(joined), 'a.txt.gz': packed(joined), 'blank.txt': bytes(blank),
+  'b.json': bytes(`\ufeff \n${lines}`), 'b.json.gz': packed(lines),
+  'list.json.gz': packed(JSON.stringify([[1, 2], 'text', { input_ids: [3] }])),
+  'list.json': bytes('\ufeff[[7]]'), 'a.bin': new Uint8Array(Uint16Array.from({ length: 10 }, (_, i) => i).buffer),
+  'cut.jsonl.gz': packed(lines).slice(0, -30),
+  'bad.jsonl.gz': packed(lines).map((byte, i) => (i > 60 && i < 90 ? byte ^ 0x5a : byte)), 'not.txt.gz': bytes('plain text'),
+  'cut.json.gz': packed('{"text": "x"}\n{"te'),
+  'object.json': bytes('{"text": 1}'), 'word.json': bytes('"x"'), 'empty.json': bytes(' '), 'flat.json': bytes('[1, 2]'),
+  'half.json': bytes('[[1.5]]'), 'names.json': bytes('[["1"]]'), 'none.jsonl': bytes('{"text": null}'),
 }, 'data');
 
 async function read(paths: string[], options: DocumentOptions = {}, from?: Cursor, of: FileSource = source): Promise<Document[]> {
@@ -141,7 +146,8 @@ test('damaged files, and places of other files, are refused by name', async () =
   assert.match(await refusal(() => read(['a.jsonl'], {}, { shard: 0, row: 41 })), /^data\/a\.jsonl: has 40 documents, and reading stood behind document 40: it is not the file that was read$/);
   assert.match(await refusal(() => read(['list.json'], {}, { shard: 0, row: 2 })), /^data\/list\.json: has 1 documents/);
   assert.match(await refusal(() => read(['a.bin'], {}, { shard: 0, row: 2 })), /^data\/a\.bin: has 1 documents/);
-  for (const path of ['a.jsonl', 'a.jsonl.gz']) assert.match(await refusal(() => read([path], {}, { shard: 0, row: 40, offset: 1e6 })), new RegExp(`^data/${path}: ends at byte ${bytes(lines).length}, and reading stood at byte 1000000`));
+  const behind = { shard: 0, row: 40, offset: 1e6 };
+  for (const path of ['a.jsonl', 'a.jsonl.gz']) assert.match(await refusal(() => read([path], {}, behind)), new RegExp(`^data/${path}: ends at byte ${bytes(lines).length}, and reading stood at byte 1000000`));
   // Within a line: the file has changed.
   assert.match(await refusal(() => read(['a.jsonl'], {}, { shard: 0, row: 3, offset: 5 })), /^data\/a\.jsonl: line at byte 5 is no JSON: /);
   const broken: string[] = [];
