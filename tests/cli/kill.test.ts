@@ -13,7 +13,7 @@ const test = suite<{ folder: string }>('a killed reproduction');
 test.before.each((context) => { context.folder = mkdtempSync(join(tmpdir(), 'diffract-kill-')); });
 test.after.each(({ folder }) => rmSync(folder, { recursive: true, force: true }));
 
-const flags = ['--stages', 'geometry,parametrizations', '--variants', 'vanilla', '--epochs', '40', '--train-prompts', '200', '--prompts', '8', '--selection-prompts', '4'];
+const flags = ['--stages', 'geometry,parametrizations', '--variants', 'vanilla', '--epochs', '24', '--train-prompts', '100', '--prompts', '8', '--selection-prompts', '4'];
 
 /** The first layer of ioi-mini as a model: fewer sites, so that a whole reproduction takes seconds. */
 async function firstLayer(folder: string): Promise<string> {
