@@ -34,7 +34,7 @@ export function register(program: Command): void {
     .option('--epochs <n>', `passes over the task's activations (default: ${trainDefaults.epochs})`, wholeNumber(1))
     .option('--prompts <n>', 'prompts of the task to take activations from (default: 3000)', wholeNumber(2))
     .option('--lexicon <dir>', "word lists for the prompts; by default the model's own ioi.json")
-    .option('--text <files>', 'train on text instead: files or folders of them (.txt, .jsonl, .parquet, .json and .bin of token ids), or a folder on the hub', list)
+    .option('--text <files>', 'train on text instead: files or folders of them (.txt, .jsonl, .parquet, .json and .bin of token ids; .gz too)', list)
     .option('--site <hooks>', 'with --text: hooks, e.g. blocks.2.hook_resid_post, or one head of one as blocks.0.attn.hook_z:3', list)
     .option('--tokens <n>', `with --text: tokens to train on (default: ${textDefaults.tokens})`, wholeNumber(1))
     .option('--context <n>', `with --text: tokens of a row (default: ${textDefaults.context}, at most the model's context)`, wholeNumber(2))
