@@ -67,7 +67,7 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
     const prompts = promptsOf(model, content, options, metadata).slice(0, options.prompts);
     const context = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
     sae = await loadSae(model.gpu, source, {
-      width: widthAt(model, place), hookName: place.hook, headIndex: place.head, modelHash: model.hash, contextSize: context, weightProcessing: { ...model.processing },
+      width: model.hooks.columns(model.hooks.get(place.hook), place.head).width, hookName: place.hook, headIndex: place.head, modelHash: model.hash, contextSize: context, weightProcessing: { ...model.processing },
       ...('text' in content ? { prependBos: options.bos && metadata.prepend_bos !== false } : {}),
     }, choice);
     for (const warning of sae.warnings) note(`${sae.name}: ${warning}`);
@@ -112,12 +112,6 @@ function placeOf({ hook, head, sae }: Options, metadata: Readonly<SaeMetadata>):
   const own = hook === undefined || hook === metadata.hook_name ? metadata.hook_head_index : undefined;
   const at = head ?? (typeof own === 'number' ? own : undefined);
   return { hook: name, ...(at === undefined ? {} : { head: at }) };
-}
-
-/** Width of what is read there; of all heads together unless one is named. */
-function widthAt(model: Gpt2, { hook, head }: Place): number {
-  const shape = model.hooks.shape(model.hooks.get(hook), 1, 1);
-  return head !== undefined && shape.length === 4 ? shape[3]! : shape.slice(2).reduce((product, n) => product * n, 1);
 }
 
 type Content = { text: string } | { prompts: number[][] };

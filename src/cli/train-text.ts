@@ -4,12 +4,11 @@ import { basename, dirname } from 'node:path';
 import { UsageError } from '../errors.ts';
 import { openSource, readDocuments, TEXT_FORMATS, type Cursor, type Document, type TextFile } from '../files/index.ts';
 import type { Gpt2, WeightType } from '../model/index.ts';
-import { promptsPerRun } from '../task/index.ts';
-import type { Tensor } from '../tensor/index.ts';
-import { dictionaryFolder, releasedTraining, TextActivations, TokenRows, variantPolicies, type PackSettings, type PackState, type SaeJob, type StreamSite } from '../training/index.ts';
+import { modelMetadata, promptsPerRun } from '../task/index.ts';
+import { dictionaryFolder, releasedTraining, TextActivations, TokenRows, type PackSettings, type PackState, type StreamSite } from '../training/index.ts';
 import { loadModel } from './model.ts';
-import { note, progress } from './terminal.ts';
-import { kindsOf, openRun, runTraining, wholeOf, type Kind, type TrainingFlags } from './training-run.ts';
+import { note, progress, type Progress } from './terminal.ts';
+import { jobOf, kindsOf, openRun, runTraining, wholeOf, type TrainingFlags } from './training-run.ts';
 
 export interface TextFlags {
   text?: string[]; site?: string[]; tokens?: number; context?: number; round?: number; field?: string; separator?: string; bos: boolean; heldOut?: number;
@@ -31,21 +30,29 @@ export async function trainOnText(options: Options): Promise<void> {
   const { tokens = textDefaults.tokens, batch = textDefaults.batch } = options;
   const examples = Math.min(options.round ?? textDefaults.round, tokens);
   const pack = packOf(model, options);
-  const bar = progress('reading text');
+  // Later rounds are read beneath the bar of training.
+  let bar: Progress | null = progress('reading text');
   let stream: TextActivations | null = null;
   try {
     stream = new TextActivations(model, {
       sites, examples, special: pack.bos === null ? [] : [pack.bos], batch: promptsPerRun(model, pack.context),
-      open: (state) => rowsOf(model, files, pack, options, state), onProgress: (done, total) => bar.update(done, total),
+      open: (state) => rowsOf(model, files, pack, options, state),
+      onProgress: (done, total) => {
+        bar?.update(done, total);
+        if (done < total) return;
+        bar?.stop();
+        bar = null;
+      },
     });
     const features = options.features ?? textDefaults.factor * Math.max(...stream.data.map(({ shape }) => shape[1]!));
     const kinds = kindsOf({ ...options, features });
-    const jobs = sites.flatMap((site, i) => kinds.map((kind) => jobOf(model, site, kind, stream!.data[i]!, pack, options)));
+    const jobs = sites.flatMap((site, i) => kinds.map((kind) => (
+      jobOf(kind, nameOf(site), stream!.data[i]!, options.seed, options.lr ?? textDefaults.learningRate, metadataOf(model, site, pack, options)))));
     const folders = sites.flatMap((site) => kinds.map(({ variant, value }) => dictionaryFolder(nameOf(site), variant, value)));
     await runTraining(model.gpu, jobs, folders, { features, epochs: Math.ceil(tokens / examples), batch: Math.min(batch, examples), seed: options.seed, ...released, snapshotEpochs, stream }, { ...options, resumed });
     if (stream.passes > 1) note(`the text was read ${stream.passes} times`);
   } finally {
-    bar.stop();
+    bar?.stop();
     stream?.dispose();
     model.dispose();
   }
@@ -67,7 +74,8 @@ function filesOf(path: string): TextFile[] {
   if (!found?.isDirectory()) return [{ source: openSource(dirname(path)), path: basename(path) }];
   const names = readdirSync(path).filter((name) => TEXT_FORMATS.some((format) => name.toLowerCase().endsWith(`.${format}`))).sort();
   if (names.length === 0) throw new UsageError(`--text ${path}: there is no file that ends in ${TEXT_FORMATS.map((name) => `.${name}`).join(', ')}`);
-  return names.map((name) => ({ source: openSource(path), path: name }));
+  const source = openSource(path);
+  return names.map((name) => ({ source, path: name }));
 }
 
 function packOf(model: Gpt2, options: Options): PackSettings {
@@ -83,16 +91,11 @@ function rowsOf(model: Gpt2, files: readonly TextFile[], pack: PackSettings, { f
   return new TokenRows(documents, pack, { vocabulary: model.config.vocabulary, ...(model.tokenizer ? { encode: (text) => model.tokenizer!.encode(text) } : {}), state });
 }
 
-function jobOf(model: Gpt2, site: StreamSite, { variant, value }: Kind, data: Tensor, pack: PackSettings, options: Options): SaeJob {
-  const byK = variantPolicies[variant].sparsity === 'k';
-  const learningRate = options.lr ?? textDefaults.learningRate;
+/** What cfg.json says of training at a site on text. */
+function metadataOf(model: Gpt2, site: StreamSite, pack: PackSettings, options: Options): Record<string, unknown> {
   return {
-    name: `${variant} ${nameOf(site)} ${byK ? 'k' : 'λ'}=${value}`, variant, data, ...(byK ? { k: value } : { l1: value }), seed: options.seed, learningRate,
-    metadata: {
-      model_name: model.origin?.repository ?? model.name, model_hash: model.hash, ...(model.origin ? { model_from_pretrained_kwargs: { revision: model.origin.commit } } : {}),
-      hook_name: site.hook, ...(site.head === undefined ? {} : { hook_head_index: site.head }), weight_processing: { ...model.processing }, weights: model.weightType,
-      context_size: pack.context, prepend_bos: pack.bos !== null, sequence_separator_token: pack.separator, disable_concat_sequences: !pack.concatenate, exclude_special_tokens: pack.bos === null ? [] : [pack.bos],
-      dataset_path: options.text, held_out: pack.heldOut, training_tokens: options.tokens ?? textDefaults.tokens, learning_rate: learningRate,
-    },
+    ...modelMetadata(model), hook_name: site.hook, ...(site.head === undefined ? {} : { hook_head_index: site.head }),
+    context_size: pack.context, prepend_bos: pack.bos !== null, sequence_separator_token: pack.separator, disable_concat_sequences: !pack.concatenate, exclude_special_tokens: pack.bos === null ? [] : [pack.bos],
+    dataset_path: options.text, held_out: pack.heldOut, training_tokens: options.tokens ?? textDefaults.tokens,
   };
 }

@@ -5,12 +5,12 @@ import { openSource, type FileSource } from '../files/index.ts';
 import type { Gpt2, WeightType } from '../model/index.ts';
 import { checkSite, collectActivations, distinctSites, formatSite, grammarFor, IoiTask, parseSite, trainedOn, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
-import { dictionaryFolder, releasedTraining, trainDefaults, variantDefaults, variantPolicies, type SaeJob } from '../training/index.ts';
+import { dictionaryFolder, releasedTraining, trainDefaults, variantDefaults } from '../training/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
 import { loadModel, modelOption, openModelSource, revisionOption } from './model.ts';
 import { list, progress, realNumber, wholeNumber } from './terminal.ts';
 import { textDefaults, trainOnText, type TextFlags } from './train-text.ts';
-import { kindsOf, openRun, runTraining, trainingOptions, wholeOf, type Kind, type TrainingFlags } from './training-run.ts';
+import { jobOf, kindsOf, openRun, runTraining, trainingOptions, wholeOf, type TrainingFlags } from './training-run.ts';
 
 interface Flags extends TrainingFlags, TextFlags {
   model: string; revision?: string; sites?: string[]; features?: number; dSae?: number; epochs?: number; batch?: number; prompts?: number; lexicon?: string; weights: WeightType; tuning?: string;
@@ -79,7 +79,8 @@ async function trainOnTask(options: Options): Promise<void> {
   const activations = await activationsOf(model, source, sites, options);
   // What follows needs the activations only.
   model.dispose();
-  const jobs = sites.flatMap((site, i) => kinds.map((kind) => jobOf(model, site, kind, activations[i]!, options)));
+  const jobs = sites.flatMap((site, i) => kinds.map((kind) => (
+    jobOf(kind, formatSite(site), activations[i]!, options.seed, options.lr ?? variantDefaults[kind.variant].learningRate, metadataOf(model, site, options)))));
   const folders = sites.flatMap((site) => kinds.map(({ variant, value }) => dictionaryFolder(formatSite(site), variant, value)));
 
   try {
@@ -89,15 +90,6 @@ async function trainOnTask(options: Options): Promise<void> {
   } finally {
     for (const tensor of activations) tensor.dispose();
   }
-}
-
-function jobOf(model: Gpt2, site: SiteAddress, { variant, value }: Kind, data: Tensor, options: Options): SaeJob {
-  const byK = variantPolicies[variant].sparsity === 'k';
-  const learningRate = options.lr ?? variantDefaults[variant].learningRate;
-  return {
-    name: `${variant} ${formatSite(site)} ${byK ? 'k' : 'λ'}=${value}`, variant, data, ...(byK ? { k: value } : { l1: value }), seed: options.seed, learningRate,
-    metadata: { ...metadataOf(model, site, options), learning_rate: learningRate },
-  };
 }
 
 async function activationsOf(model: Gpt2, source: FileSource, sites: readonly SiteAddress[], options: Options): Promise<Tensor[]> {

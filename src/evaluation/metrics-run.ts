@@ -66,13 +66,11 @@ interface Place { hook: string; head?: number; offset: number; width: number }
 function placeOf(model: Gpt2, { hook: name, head }: MetricsOptions): Place {
   const hook = model.hooks.editable(name);
   if (hook.kind === 'pattern') throw new UnknownSiteError(`${name} has a weight for every pair of positions; dictionaries read vectors`);
-  const shape = model.hooks.shape(hook, 1, 1);
-  const heads = shape.length === 4 ? shape[2]! : null;
-  const all = shape.slice(2).reduce((product, n) => product * n, 1);
-  if (head === undefined) return { hook: name, offset: 0, width: all };
+  const { heads, ...columns } = model.hooks.columns(hook, head);
+  if (head === undefined) return { hook: name, ...columns };
   if (heads === null) throw new UnknownSiteError(`${name} has no heads`);
   if (!Number.isInteger(head) || head < 0 || head >= heads) throw new UnknownSiteError(`${name} has the heads 0 to ${heads - 1}, not ${head}`);
-  return { hook: name, head, offset: (head * all) / heads, width: all / heads };
+  return { hook: name, head, ...columns };
 }
 
 class Measure {

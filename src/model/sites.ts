@@ -113,6 +113,14 @@ export class Hooks {
     return [...this.all.values()].filter((hook) => wanted.has(hook));
   }
 
+  /** Columns of a hook's row for one token: all of them, or those of one of its `heads`, null where it has none. Whether there is such a head is the caller's to ask. */
+  columns(hook: Hook, head?: number): { heads: number | null; offset: number; width: number } {
+    const shape = this.shape(hook, 1, 1);
+    const heads = shape.length === 4 ? shape[2]! : null;
+    const all = shape.slice(2).reduce((product, n) => product * n, 1);
+    return heads === null || head === undefined ? { heads, offset: 0, width: all } : { heads, offset: (head * all) / heads, width: all / heads };
+  }
+
   /** Shape of a hook's activation for `batch` prompts of `length` positions. */
   shape(hook: Hook, batch: number, length: number): number[] {
     const { heads, headWidth, width, mlpWidth, vocabulary } = this.config;

@@ -52,12 +52,18 @@ export function hookOf({ kind, layer }: Pick<SiteAddress, 'kind' | 'layer'>): st
   return `blocks.${layer}.attn.hook_${kind}`;
 }
 
-/** What SAELens' cfg.json says of where a dictionary was trained; a model from a hub with the commit that gives the same one again. */
-export function trainedOn({ name, hash, origin, processing, weightType }: Pick<Gpt2, 'name' | 'hash' | 'origin' | 'processing' | 'weightType'>, site: SiteAddress): Record<string, unknown> {
+type Trained = Pick<Gpt2, 'name' | 'hash' | 'origin' | 'processing' | 'weightType'>;
+
+/** What SAELens' cfg.json says of the model that a dictionary was trained on; one from a hub with the commit that gives the same again. */
+export function modelMetadata({ name, hash, origin, processing, weightType }: Trained): Record<string, unknown> {
   return {
-    model_name: origin?.repository ?? name, model_hash: hash, ...(origin ? { model_from_pretrained_kwargs: { revision: origin.commit } } : {}), hook_name: hookOf(site), hook_head_index: site.head,
-    position: site.position, site: formatSite(site), weight_processing: { ...processing }, weights: weightType,
+    model_name: origin?.repository ?? name, model_hash: hash, ...(origin ? { model_from_pretrained_kwargs: { revision: origin.commit } } : {}), weight_processing: { ...processing }, weights: weightType,
   };
+}
+
+/** The same of a site of a task. */
+export function trainedOn(model: Trained, site: SiteAddress): Record<string, unknown> {
+  return { ...modelMetadata(model), hook_name: hookOf(site), hook_head_index: site.head, position: site.position, site: formatSite(site) };
 }
 
 /** Throws UnknownSiteError if a model of this size does not have the site. */

@@ -6,7 +6,7 @@
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { gatherRows, Tensor } from '../tensor/index.ts';
-import { TokenRows, type PackState } from './token-rows.ts';
+import { countedPositions, TokenRows, type PackState } from './token-rows.ts';
 
 /** A hook whose activations are learnt, or one head's part of it. */
 export interface StreamSite {
@@ -114,8 +114,8 @@ export class TextActivations implements ActivationStream {
   private pass(prompts: readonly (readonly number[])[], filled: number): number {
     const { special = [], examples } = this.options;
     const { gpu } = this.model;
-    const left = new Set(special);
-    const counted = prompts.flatMap((prompt, i) => prompt.flatMap((id, t) => (left.has(id) ? [] : [i * prompt.length + t])));
+    const counts = countedPositions(prompts, special);
+    const counted = [...counts.keys()].filter((row) => counts[row] === 1);
     this.tokens.read += prompts.length * prompts[0]!.length;
     const taken = counted.slice(0, examples - filled);
     this.tokens.counted += taken.length;
@@ -143,9 +143,10 @@ export class TextActivations implements ActivationStream {
 function placeOf({ hooks }: Gpt2, { hook, head }: StreamSite): Place {
   const shape = hooks.shape(hooks.get(hook), 1, 1);
   if (shape.length < 3 || shape[0] !== 1 || shape[1] !== 1) throw new UsageError(`${hook} has no activation for each token`);
-  const whole = shape.slice(2).reduce((product, n) => product * n, 1);
-  if (head === undefined) return { hook, offset: 0, width: whole };
-  if (shape.length !== 4) throw new UsageError(`${hook} has no heads`);
-  if (!Number.isInteger(head) || head < 0 || head >= shape[2]!) throw new ShapeError(`${hook} has heads 0 to ${shape[2]! - 1}, not ${head}`);
-  return { hook, offset: head * shape[3]!, width: shape[3]! };
+  const { heads, ...columns } = hooks.columns(hooks.get(hook), head);
+  if (head !== undefined) {
+    if (heads === null) throw new UsageError(`${hook} has no heads`);
+    if (!Number.isInteger(head) || head < 0 || head >= heads) throw new ShapeError(`${hook} has heads 0 to ${heads - 1}, not ${head}`);
+  }
+  return { hook, ...columns };
 }
