@@ -53,7 +53,6 @@ export async function trainOnText(options: Options): Promise<void> {
     if (stream.passes > 1) note(`the text was read ${stream.passes} times`);
   } finally {
     bar?.stop();
-    stream?.dispose();
     model.dispose();
   }
 }

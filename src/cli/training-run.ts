@@ -6,7 +6,6 @@ import { saeFiles, type Sae } from '../dictionary/index.ts';
 import { FileError, UsageError } from '../errors.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import type { Gpu } from '../gpu/index.ts';
-import type { Tensor } from '../tensor/index.ts';
 import {
   checkVariant, logLine, readCheckpoint, RELEASED_TRAINING, trainSaes, trainVariants, variantPolicies, type LogRecord, type SaeJob, type TrainOptions, type TrainResult, type TrainVariant,
 } from '../training/index.ts';
@@ -63,7 +62,7 @@ export function wholeOf(text: string, flag: string, least: number, most = Infini
 }
 
 /** A dictionary to train at a place, named by kind and place. */
-export function jobOf({ variant, value }: Kind, place: string, data: Tensor, seed: number, learningRate: number, metadata: Readonly<Record<string, unknown>>): SaeJob {
+export function jobOf({ variant, value }: Kind, place: string, data: SaeJob['data'], seed: number, learningRate: number, metadata: Readonly<Record<string, unknown>>): SaeJob {
   const byK = variantPolicies[variant].sparsity === 'k';
   return {
     name: `${variant} ${place} ${byK ? 'k' : 'λ'}=${value}`, variant, data, ...(byK ? { k: value } : { l1: value }), seed, learningRate, metadata: { ...metadata, learning_rate: learningRate },

@@ -5,6 +5,7 @@ import binarySource from '../../kernels/binary.wgsl';
 import fillSource from '../../kernels/fill.wgsl';
 import transposeSource from '../../kernels/transpose.wgsl';
 import unarySource from '../../kernels/unary.wgsl';
+import narrow16Source from '../../kernels/narrow16.wgsl';
 import widen16Source from '../../kernels/widen16.wgsl';
 import { ShapeError } from '../errors.ts';
 import { defineKernel } from '../gpu/index.ts';
@@ -18,6 +19,7 @@ const unaryKernel = defineKernel('unary', unarySource);
 const affineInPlaceKernel = defineKernel('affine-in-place', affineInPlaceSource);
 const fillKernel = defineKernel('fill', fillSource);
 const widen16Kernel = defineKernel('widen16', widen16Source);
+const narrow16Kernel = defineKernel('narrow16', narrow16Source);
 const transposeKernel = defineKernel('transpose', transposeSource);
 
 const OPERATIONS = { add: 0, sub: 1, mul: 2, addScaled: 3 } as const;
@@ -126,6 +128,22 @@ export function fill(x: Tensor, value: number): void {
       groups: Math.ceil(window.count / ELEMENTS_PER_GROUP), bindings: [windowOf(x, window, 4)],
     });
   }
+}
+
+/** The numbers of x as f16, each rounded to a nearest half; what is beyond their range becomes infinite. */
+export function narrow16(x: Tensor): Tensor {
+  const out = Tensor.empty(x.gpu, x.shape, 'f16');
+  for (const { start, count } of rowWindows(x.gpu, Math.ceil(x.size / 2), [8])) {
+    const size = Math.min(2 * count, x.size - 2 * start);
+    x.gpu.dispatch({
+      kernel: narrow16Kernel, params: { size }, groups: Math.ceil(count / 64),
+      bindings: [
+        { storage: x.storage, byteOffset: x.byteOffset + start * 8, byteLength: size * 4 },
+        { storage: out.storage, byteOffset: out.byteOffset + start * 4, byteLength: count * 4 },
+      ],
+    });
+  }
+  return out;
 }
 
 /** f32 [count] from 16-bit floats packed two a u32 word, the low half first. Exact, subnormals, infinities and NaN included. */

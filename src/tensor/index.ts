@@ -18,7 +18,7 @@ export { dictionariesPerStep, saePath, stepBytes, type SaePath, type StepSizes }
 export { adam, adamDefaults, adamPipelines, adamRows, type AdamSettings, type AdamStep, type AdamTensors } from './adam.ts';
 export { formsGram, gramMatrix, greedyApply, greedyChoose, greedyWeightRemoved, weightTerms, type GreedyChoice, type GreedyProblem, type WeightTerms } from './greedy.ts';
 export { activeMask, countUnions, pickRanked, reciprocalRows } from './codes.ts';
-export { affine, exp, fill, gelu, relu, transpose, widen16 } from './elementwise.ts';
+export { affine, exp, fill, gelu, narrow16, relu, transpose, widen16 } from './elementwise.ts';
 export { maxRows, meanColumns, meanRows, segmentSum, sumColumns, sumRows, sumSquaresRows } from './reduce.ts';
 export { randomBits, randomNormal, randomUniform, type RandomOptions } from './random.ts';
 export { multiplyRows, normalizeRows, restoreRows, ROW_NORMALIZATIONS, type RowNormalization, type RowScales } from './row-normalize.ts';

@@ -4,7 +4,7 @@
  */
 import type { Gpu } from '../gpu/index.ts';
 import {
-  adam, adamPipelines, adamRows, finishedWeights, partShape, resizeRows, saeParts, SaeStep, Tensor, type SaePart, type SaeWeights,
+  add, adam, adamPipelines, adamRows, finishedWeights, partShape, resizeRows, saeParts, SaeStep, Tensor, type SaePart, type SaeWeights,
 } from '../tensor/index.ts';
 import { initialMatrices, initialValue } from './initial.ts';
 import type { LossSums } from './log.ts';
@@ -33,6 +33,8 @@ export class SaeBatch {
   /** Sums over the examples of an epoch for the log, and those of the second reconstruction where a variant has one; [jobs, 4]. */
   readonly totals: Tensor;
   readonly auxiliaryTotals: Tensor;
+  /** What was taken from each job's activations before they were scaled, [jobs, width]; null where inputs are not centred. */
+  readonly inputMeans: Tensor | null;
   /** BatchTopK: the running threshold, [jobs]; −1 before the first step. */
   readonly running: Tensor;
   /** Whether dead features learn by an auxiliary loss. */
@@ -65,6 +67,8 @@ export class SaeBatch {
     this.totals = Tensor.zeros(gpu, [D, 4]);
     this.auxiliaryTotals = Tensor.zeros(gpu, [D, 4]);
     this.running = Tensor.from(gpu, new Float32Array(D).fill(-1), [D]);
+    this.inputMeans = site.centres.some((centre) => centre) ? Tensor.zeros(gpu, [D, site.realWidth]) : null;
+    this.pools.forEach((pool, i) => this.inputMeans && place(gpu, site.centres[pool]!, this.inputMeans, i));
     this.pool = Tensor.from(gpu, Uint32Array.from(this.pools), [D]);
     this.rate = Tensor.from(gpu, jobs.map((job) => job.learningRate ?? settings.learningRate), [D]);
     this.sparsity = Tensor.from(gpu, jobs.map(sparsityOf), [D]);
@@ -176,7 +180,7 @@ export class SaeBatch {
     return { sums, fired };
   }
 
-  /** Weights of one job in activation units, without padding: the site's scale moves into biases and thresholds (see dictionary/sae.ts). */
+  /** Weights of one job in activation units, without padding: the site's scale moves into biases and thresholds (see dictionary/sae.ts), its mean into the decoder's bias. */
   finished(job: number): SaeWeights {
     const { policy, weights, scales, site } = this;
     return this.gpu.scope(() => {
@@ -185,7 +189,8 @@ export class SaeBatch {
         return [part, partShape(part, { features: 0, width: 1 }).at(-1) === 1 ? resizeRows(whole, site.realWidth) : whole] as const;
       });
       const threshold = this.slice(this.running, job).reshape([1]);
-      return finishedWeights(policy.kernels, Object.fromEntries(parts) as unknown as SaeWeights, scales[job]!, threshold);
+      const finished = finishedWeights(policy.kernels, Object.fromEntries(parts) as unknown as SaeWeights, scales[job]!, threshold);
+      return this.inputMeans ? { ...finished, decoderBias: add(finished.decoderBias, this.slice(this.inputMeans, job)) } : finished;
     });
   }
 
@@ -208,7 +213,7 @@ export class SaeBatch {
 
   private owned(): Tensor[] {
     const stacks = [this.weights, this.first, this.second].flatMap((stack) => Object.values(stack) as Tensor[]);
-    return [...stacks, this.totals, this.auxiliaryTotals, this.running, this.pool, this.rate, this.sparsity];
+    return [...stacks, ...(this.inputMeans ? [this.inputMeans] : []), this.totals, this.auxiliaryTotals, this.running, this.pool, this.rate, this.sparsity];
   }
 }
 

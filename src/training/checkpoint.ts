@@ -37,6 +37,7 @@ function stateOf(batch: SaeBatch): [suffix: string, tensor: Tensor][] {
     ['auxiliary_totals', batch.auxiliaryTotals],
     ['fired', step.fired],
     ...(batch.auxiliary ? [['dead', step.dead] as [string, Tensor]] : []),
+    ...(batch.inputMeans ? [['input_mean', batch.inputMeans] as [string, Tensor]] : []),
     ...(batch.variant === 'batchtopk' ? [['running_threshold', batch.running] as [string, Tensor]] : []),
   ];
 }

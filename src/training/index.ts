@@ -9,5 +9,6 @@ export { readCheckpoint, type Checkpoint } from './checkpoint.ts';
 export { scheduleOf, type Schedule } from './schedule.ts';
 export { trainSweep, type SweepEntry, type SweepManifest, type SweepPlan, type SweepResult, type SweepSite, type SweepStore, type SweepWatching } from './sweep.ts';
 export { countedPositions, isHeldOut, packDefaults, TokenRows, type PackSettings, type PackState, type TokenRowsOptions } from './token-rows.ts';
-export { TextActivations, type ActivationStream, type StreamSite, type TextActivationsOptions } from './text-activations.ts';
+export { StreamedExamples, type ActivationStream, type PutExamples } from './stream.ts';
+export { TextActivations, type StreamSite, type TextActivationsOptions } from './text-activations.ts';
 export { shardOrder } from './tokens-order.ts';

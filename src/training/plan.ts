@@ -1,7 +1,7 @@
 /** Which dictionaries of a run share data and kernels, and what a run needs. Pure functions of jobs, settings and limits. */
 import { LimitError } from '../errors.ts';
 import type { Gpu, GpuLimits } from '../gpu/index.ts';
-import { dictionariesPerStep, stepBytes, vec4s, type Tensor } from '../tensor/index.ts';
+import { dictionariesPerStep, stepBytes, vec4s } from '../tensor/index.ts';
 import { variantOf, type SaeJob, type TrainSettings } from './settings.ts';
 
 /** Jobs whose data have one width and are bound together. */
@@ -23,9 +23,10 @@ export function groupJobs({ bindingBytes }: Pick<GpuLimits, 'bindingBytes'>, job
     const [examples = 0, width = 0] = data.shape;
     const sizes = { features, width: vec4s(width) * 4, maxRows };
     const pool = 4 * examples * sizes.width;
-    const pools = Math.floor(bindingBytes / pool);
+    // A pool beyond one binding is read in windows.
+    const pools = Math.max(1, Math.floor(bindingBytes / pool));
     const most = dictionariesPerStep(sizes, { bindingBytes });
-    if (pools === 0 || most === 0) throw new LimitError(`training ${name}: needs ${Math.max(...Object.values(stepBytes(sizes)), pool)} bytes in one binding, but this adapter allows ${bindingBytes}; use fewer features, a smaller batch or fewer examples`);
+    if (most === 0) throw new LimitError(`training ${name}: needs ${Math.max(...Object.values(stepBytes(sizes)))} bytes in one binding, but this adapter allows ${bindingBytes}; use fewer features or a smaller batch`);
     // Sites in the order in which jobs name them, as many as one binding holds.
     const sites = groupBy(members, (i) => jobs[i]!.data);
     return chunks(sites, pools).map((part) => part.flat().sort((a, b) => a - b)).map((inPart) => ({
@@ -36,7 +37,7 @@ export function groupJobs({ bindingBytes }: Pick<GpuLimits, 'bindingBytes'>, job
 
 /** About how many bytes a run of these jobs takes on the device beside the activations it is given: scaled examples, weights, gradients, moments, and a step's buffers. */
 export function runBytes(jobs: readonly SaeJob[], { features }: Pick<TrainSettings, 'features'>, maxRows: number): number {
-  const data = new Set<Tensor>(jobs.map((job) => job.data));
+  const data = new Set<SaeJob['data']>(jobs.map((job) => job.data));
   let bytes = 0;
   for (const { shape: [examples = 0, width = 0] } of data) bytes += 4 * examples * vec4s(width) * 4;
   for (const { data: { shape } } of jobs) {

@@ -96,7 +96,7 @@ function indices(gpu: Gpu, values: number[]): Tensor {
 
 function exampleRows(gpu: Gpu, batch: SaeBatch, entries: readonly Entry[]): NewRows {
   const { site, weights } = batch;
-  const x = gatherRows(site.data.reshape([-1, site.width]), indices(gpu, entries.map(({ i, example }) => batch.pools[i]! * site.examples + example)));
+  const x = site.pick(entries.map(({ i, example }) => ({ pool: batch.pools[i]!, example })));
   const bias = gatherRows(weights.decoderBias, indices(gpu, entries.map(({ i }) => i)));
   const decoder = scaleRows(sub(x, bias));
   return { decoder, encoder: scaleRows(decoder, Tensor.from(gpu, entries.map(({ length }) => length), [entries.length])) };

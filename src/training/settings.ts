@@ -1,6 +1,7 @@
 /** What a training run is told: the settings that all its dictionaries share, and what is each dictionary's own. */
 import { ShapeError, UsageError } from '../errors.ts';
-import { saePath, type SaePath, type Tensor } from '../tensor/index.ts';
+import { ROW_NORMALIZATIONS, saePath, type RowNormalization, type SaePath, type Tensor } from '../tensor/index.ts';
+import type { StreamedExamples } from './stream.ts';
 import { checkVariant, variantPolicies, type TrainVariant } from './variants.ts';
 
 export interface TrainSettings {
@@ -14,8 +15,12 @@ export interface TrainSettings {
   beta1: number;
   beta2: number;
   epsilon: number;
-  /** Mean length that inputs are scaled to: √width, or 1. λ counts in this unit; see `rescaleSparsity`. */
+  /** How inputs are brought to one scale. λ counts in this unit; see `rescaleSparsity`. */
   inputs: InputScale;
+  /** Take the mean activation from inputs first (evaluation.md §7.4); lengths are then those of what is left. The finished dictionary has it in its decoder bias. */
+  centre: boolean;
+  /** How examples are kept on the device: f16 takes half the memory and rounds them to 11 bits. */
+  storage: 'f32' | 'f16';
   /** Remove the decoder gradient's part along each row before the step. Rows are brought back to unit length after it either way. */
   projectGradient: boolean;
   /** Shares of the run after which dead features are resampled, at the end of the epoch in question. Empty: never. */
@@ -66,11 +71,15 @@ export interface TrainSettings {
   logEvery: number;
 }
 
-/** Mean length of scaled inputs (evaluation.md §7.1): √width as in the workshop's code, or 1 as in the arXiv paper. */
-export type InputScale = 'root-width' | 'unit';
+/**
+ * By one number for all examples: to a mean length of √width as in the workshop's code (SAELens' `expected_average_only_in`) or of 1 as in the arXiv
+ * paper (evaluation.md §7.1), to a mean square of 1 (dictionary_learning), or `none`. Or every example by itself (tensor/row-normalize.ts), which
+ * the finished dictionary then does too.
+ */
+export type InputScale = 'root-width' | 'unit' | 'mean-square' | 'none' | RowNormalization;
 
 /** λ for inputs of another mean length: the squared error grows with the length's square, the codes with the length, so λ with the length (§7.1). */
-export function rescaleSparsity(l1: number, from: InputScale, to: InputScale, width: number): number {
+export function rescaleSparsity(l1: number, from: 'root-width' | 'unit', to: 'root-width' | 'unit', width: number): number {
   if (from === to) return l1;
   return to === 'unit' ? l1 / Math.sqrt(width) : l1 * Math.sqrt(width);
 }
@@ -80,7 +89,7 @@ export function rescaleSparsity(l1: number, from: InputScale, to: InputScale, wi
  * 1,500 steps on heads of models/ioi-mini (3,000 examples, width 32). The workshop took a rate of 3e-4 over 80,000 steps.
  */
 export const trainDefaults: Readonly<TrainSettings> = {
-  features: 256, epochs: 60, batch: 128, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, inputs: 'root-width', projectGradient: true,
+  features: 256, epochs: 60, batch: 128, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, inputs: 'root-width', centre: false, storage: 'f32', projectGradient: true,
   resampleAt: [0.25, 0.5], resampleEvery: 0, resampling: 'loss', resampleScale: 0.2, resampleNorm: 'features', gatedLossBlock: 1,
   warmupSteps: 100, warmupEpochs: 0, decayFrom: 0.75, decay: 'linear',
   gatedStart: 'tied', signedMagnitude: false, signedTopk: false, topkDecoder: 'unit', auxiliaryCoefficient: 0.25, auxiliaryFeatures: 32, thresholdRate: 0.01,
@@ -106,8 +115,8 @@ export interface SaeJob {
   name: string;
   /** `vanilla` if not given. */
   variant?: TrainVariant;
-  /** Activations at the site, [examples, width], in the model's units. Jobs may share a tensor. */
-  data: Tensor;
+  /** Activations at the site, [examples, width], in the model's units: a tensor, or what the run's stream brings in rounds. Jobs may share it. */
+  data: Tensor | StreamedExamples;
   /** λ, for inputs scaled as the settings say. Needed by all variants but the top-k kinds, which do without. */
   l1?: number;
   /** K, the number of active features of an example (`topk`) or their mean number (`batchtopk`). */
@@ -130,8 +139,13 @@ export function sparsityOf(job: Pick<SaeJob, 'variant' | 'l1' | 'k'>): number {
   return (variantPolicies[variantOf(job)].sparsity === 'k' ? job.k : job.l1) ?? NaN;
 }
 
+/** Whether every example is brought to a scale of its own. */
+export function isOwnScale(inputs: InputScale): inputs is RowNormalization {
+  return (ROW_NORMALIZATIONS as readonly string[]).includes(inputs);
+}
+
 const CHOICES: Partial<Record<keyof TrainSettings, readonly unknown[]>> = {
-  inputs: ['root-width', 'unit'], resampling: ['loss', 'initial'], resampleNorm: ['features', 'dimensions'], decay: ['linear', 'compounding'],
+  inputs: ['root-width', 'unit', 'mean-square', 'none', ...ROW_NORMALIZATIONS], storage: ['f32', 'f16'], resampling: ['loss', 'initial'], resampleNorm: ['features', 'dimensions'], decay: ['linear', 'compounding'],
   gatedStart: ['tied', 'untied'], topkDecoder: ['unit', 'free'], path: ['auto', 'sparse', 'dense'],
 };
 
@@ -148,6 +162,7 @@ export function checkSettings(given: Partial<TrainSettings>): TrainSettings {
   need('auxiliaryCoefficient', Number.isFinite(settings.auxiliaryCoefficient) && settings.auxiliaryCoefficient >= 0, 'a number of at least 0');
   for (const name of ['beta1', 'beta2'] as const) need(name, settings[name] >= 0 && settings[name] < 1, 'at least 0 and below 1');
   need('decayFrom', settings.decayFrom >= 0 && settings.decayFrom <= 1, 'between 0 and 1');
+  need('centre', !settings.centre || !isOwnScale(settings.inputs), `false where inputs are brought to one scale by ${settings.inputs}`);
   need('resampleAt', settings.resampleAt.every((share) => share > 0 && share < 1), 'shares between 0 and 1');
   for (const [name, choices] of Object.entries(CHOICES)) need(name as keyof TrainSettings, choices.includes(settings[name as keyof TrainSettings]), choices.join(' or '));
   return settings.path === 'auto' ? { ...settings, path: saePath(settings) } : settings;

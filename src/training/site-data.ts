@@ -1,102 +1,205 @@
-/** The activations that a group of dictionaries learns from, scaled and ready for steps: one pool of examples a site, stacked. */
-import { NumberError } from '../errors.ts';
+/**
+ * The activations that a group of dictionaries learns from, scaled and ready for steps: one pool of examples a site. They are those of tensors,
+ * or what a stream brings in rounds; what they are scaled by (measures.ts) is measured once, on all examples of a tensor or on the first round.
+ */
 import type { Gpu } from '../gpu/index.ts';
-import { gatherExamples, meanColumns, sumSquaresRows, Tensor, vec4s } from '../tensor/index.ts';
-import type { InputScale } from './settings.ts';
-
-/** One scalar per site (evaluation.md §7.1): mean ‖a‖ / √width, or mean ‖a‖. Inputs divided by it have a mean length of √width, or 1. */
-export async function siteScale(data: Tensor, name: string, inputs: InputScale = 'root-width'): Promise<number> {
-  const squares = sumSquaresRows(data);
-  const lengths = await squares.read();
-  squares.dispose();
-  let sum = 0;
-  for (const square of lengths) sum += Math.sqrt(square);
-  const scale = sum / lengths.length / (inputs === 'unit' ? 1 : Math.sqrt(data.shape[1]!));
-  if (!Number.isFinite(scale)) throw new NumberError(`training ${name}: the activations hold NaN or infinity`);
-  if (scale === 0) throw new NumberError(`training ${name}: all activations are zero`);
-  return Math.fround(scale);
-}
+import { addScaled, gatherExamples, gatherRows, meanColumns, narrow16, normalizeRows, rowWindows, sub, Tensor, vec4s } from '../tensor/index.ts';
+import { measuresOf, PartMeasures, type Measures, type MeasureSettings } from './measures.ts';
+import { isOwnScale, type SaeJob, type TrainSettings } from './settings.ts';
+import { StreamedExamples, type ActivationStream } from './stream.ts';
 
 /** An examples' order and which of it a step takes. */
 export interface Span { first: number; rows: number }
 
+export type SiteDataOptions = { maxRows: number } & Partial<MeasureSettings & Pick<TrainSettings, 'storage'>>;
+
+type Site = Pick<SaeJob, 'name' | 'data'>;
+
 export class SiteData {
-  /** Scaled examples, [pools, examples, width]. */
-  readonly data: Tensor;
-  /** Mean of each pool, [pools, width]. */
+  /** Mean of the examples of each pool as they are in it, [pools, width]. */
   readonly mean: Tensor;
   /** The examples in hand, [pools, maxRows, width]; `gather` fills it. */
   readonly x: Tensor;
-  readonly scales: readonly number[];
   readonly examples: number;
   /** Width as kernels see it, a multiple of 4; numbers beyond the real width are zeros and stay zeros. */
   readonly width: number;
   readonly realWidth: number;
   readonly maxRows: number;
-  private readonly raw: readonly Tensor[];
+  /** What each pool's activations are divided by. */
+  readonly scales: number[] = [];
+  /** What is taken from each pool's activations first, [realWidth]; null where inputs are not centred. */
+  readonly centres: (Tensor | null)[] = [];
+  private readonly gpu: Gpu;
+  private readonly sites: readonly Site[];
+  private readonly settings: MeasureSettings;
+  /** All pools as [pools, examples, width] where that is f32 and fits one binding; else one tensor a pool, [examples, width]. */
+  private readonly together: Tensor | null;
+  private readonly apart: readonly Tensor[];
+  private readonly means: readonly Tensor[];
   private readonly ones: Tensor;
   private readonly identity: Tensor;
+  /** Part of an order, where pools lie apart. */
+  private readonly part: Tensor;
 
-  private constructor(gpu: Gpu, raw: readonly Tensor[], scales: readonly number[], maxRows: number, { data, mean }: { data: Tensor; mean: Tensor }) {
-    const [pools = 0, examples = 0, width = 0] = data.shape;
-    this.raw = raw;
-    this.scales = scales;
-    this.data = data;
-    this.mean = mean;
+  private constructor(gpu: Gpu, sites: readonly Site[], { maxRows, inputs = 'root-width', centre = false, storage = 'f32' }: SiteDataOptions) {
+    const [examples, width] = sites[0]!.data.shape as [number, number];
+    const pools = sites.length;
+    this.gpu = gpu;
+    this.sites = sites;
     this.examples = examples;
-    this.width = width;
-    this.realWidth = raw[0]!.shape[1]!;
+    this.realWidth = width;
+    this.width = vec4s(width) * 4;
     this.maxRows = maxRows;
-    this.x = Tensor.empty(gpu, [pools, maxRows, width]);
+    this.settings = { inputs, centre };
+    const together = storage === 'f32' && pools * examples * this.width * 4 <= gpu.limits.bindingBytes;
+    this.together = together ? Tensor.zeros(gpu, [pools, examples, this.width]) : null;
+    this.apart = together ? [] : sites.map(() => Tensor.zeros(gpu, [examples, this.width], storage));
+    this.mean = Tensor.zeros(gpu, [pools, this.width]);
+    this.means = sites.map(() => Tensor.zeros(gpu, [this.width]));
+    this.x = Tensor.empty(gpu, [pools, maxRows, this.width]);
     this.ones = Tensor.from(gpu, new Float32Array(pools).fill(1), [pools]);
     this.identity = Tensor.from(gpu, Uint32Array.from({ length: examples }, (_, i) => i), [examples]);
+    this.part = Tensor.zeros(gpu, [maxRows], 'u32');
     for (const tensor of this.owned()) gpu.keep(tensor);
   }
 
-  /** Takes the examples that the raw data hold now, with the scales of the first ones. */
-  refresh(gpu: Gpu): void {
-    gpu.scope(() => this.raw.forEach((activations, i) => putPool(gpu, activations, this.scales[i]!, i, this)));
+  /**
+   * Room for sites of one width and one number of examples, with the data of tensors in it; those of a stream come by `fillSites`. `known`
+   * measures, by distinct data, stand for those of the data. Throws NumberError, naming the site, for activations that are not finite or all zero.
+   */
+  static async create(gpu: Gpu, sites: readonly Site[], options: SiteDataOptions & { known?: readonly Measures[] }): Promise<SiteData> {
+    const distinct = [...new Map([...sites].reverse().map((site) => [site.data, site])).values()].reverse();
+    const site = gpu.scope(() => new SiteData(gpu, distinct, options));
+    try {
+      options.known?.forEach((known, i) => site.setMeasures(i, known));
+      for (const [i, { data, name }] of distinct.entries()) {
+        if (data instanceof StreamedExamples) continue;
+        if (!options.known) site.setMeasures(i, await measuresOf(data, name, site.settings));
+        gpu.scope(() => {
+          for (const { start, count } of rowWindows(gpu, site.examples, [site.realWidth * 4])) site.put(i, data.rows(start, count), start);
+          place(gpu, site.means[i]!, site.mean, i);
+        });
+      }
+    } catch (error) {
+      site.dispose();
+      throw error;
+    }
+    return site;
   }
 
-  /** Scales the data of sites of one width and one number of examples. `known` scales stand for those of the data. Throws NumberError, naming the site, for activations that are not finite or all zero. */
-  static async create(gpu: Gpu, sites: readonly { name: string; data: Tensor }[], options: { maxRows: number; inputs: InputScale; known?: readonly number[] }): Promise<SiteData> {
-    const raw = [...new Set(sites.map(({ data }) => data))];
-    const scales = options.known ?? await Promise.all(raw.map((data) => siteScale(data, sites.find((site) => site.data === data)!.name, options.inputs)));
-    const [examples, width] = raw[0]!.shape as [number, number];
-    const padded = vec4s(width) * 4;
-    return gpu.scope(() => {
-      const data = Tensor.empty(gpu, [raw.length, examples, padded]);
-      const mean = Tensor.empty(gpu, [raw.length, padded]);
-      raw.forEach((activations, i) => putPool(gpu, activations, scales[i]!, i, { data, mean }));
-      return new SiteData(gpu, raw, scales, options.maxRows, { data, mean });
-    });
-  }
-
-  /** Which pool holds these activations. */
-  poolOf(data: Tensor): number {
-    return this.raw.indexOf(data);
+  /** Which pool holds these activations; −1 for none. */
+  poolOf(data: SaeJob['data']): number {
+    return this.sites.findIndex((site) => site.data === data);
   }
 
   /** Puts rows of every pool into `x`: those that `order` names, or as they lie. */
   gather(span: Span, order: Tensor = this.identity): void {
-    gatherExamples(this.data, this.ones, { index: order, ...span }, this.x);
+    const { gpu, together, apart, ones, x, part, width } = this;
+    if (together) {
+      gatherExamples(together, ones, { index: order, ...span }, x);
+      return;
+    }
+    gpu.scope(() => {
+      gpu.copy({ storage: order.storage, byteOffset: order.byteOffset + span.first * 4, byteLength: span.rows * 4 }, part, span.rows * 4);
+      const index = part.rows(0, span.rows);
+      apart.forEach((pool, i) => {
+        const rows = gatherRows(pool, index);
+        gpu.copy(rows, { storage: x.storage, byteOffset: x.byteOffset + i * span.rows * width * 4, byteLength: rows.byteLength }, rows.byteLength);
+      });
+    });
+  }
+
+  /** Single examples as they are in the pools, [n, width]: number `example` of `pool` each. */
+  pick(choices: readonly { pool: number; example: number }[]): Tensor {
+    const { gpu, together, apart, examples, width } = this;
+    const rows = (table: Tensor, index: readonly number[]): Tensor => gatherRows(table, Tensor.from(gpu, Uint32Array.from(index), [index.length]));
+    return gpu.scope(() => {
+      if (together) return rows(together.reshape([-1, width]), choices.map(({ pool, example }) => pool * examples + example));
+      // Rows of other pools come as zeros.
+      return apart.map((pool, i) => rows(pool, choices.map((choice) => (choice.pool === i ? choice.example : 0xffffffff)))).reduce((sum, own) => addScaled(sum, own, 1));
+    });
+  }
+
+  /** Measures what a stream brings, by passes over its first round. */
+  measuring(): { pool: number; measures: PartMeasures }[] {
+    return this.streamed().map((pool) => ({ pool, measures: new PartMeasures(this.gpu, this.sites[pool]!.name, [this.examples, this.realWidth], this.settings) }));
+  }
+
+  setMeasures(pool: number, { scale, mean }: Measures): void {
+    this.scales[pool] = scale;
+    this.centres[pool] = mean && this.gpu.keep(Tensor.from(this.gpu, mean, [this.realWidth]));
+  }
+
+  /** Before a round of a stream, and after it. */
+  startRound(): void {
+    for (const pool of this.streamed()) this.gpu.clear(this.means[pool]!, this.means[pool]!.byteLength);
+  }
+
+  endRound(): void {
+    for (const pool of this.streamed()) place(this.gpu, this.means[pool]!, this.mean, pool);
+  }
+
+  /** Scales examples [n, width] into a pool, where they are number `at` and on, and adds their share to its mean. */
+  put(pool: number, rows: Tensor, at: number): void {
+    const { gpu, together, examples, width, settings: { inputs } } = this;
+    const n = rows.shape[0]!;
+    gpu.scope(() => {
+      const centre = this.centres[pool];
+      const moved = centre ? sub(rows, centre) : isOwnScale(inputs) ? normalizeRows(rows, inputs).rows : rows;
+      const scaled = gatherExamples(moved.reshape([1, n, this.realWidth]), Tensor.from(gpu, [1 / this.scales[pool]!], [1]), null).reshape([n, width]);
+      const mean = this.means[pool]!;
+      addScaled(mean, meanColumns(scaled), n / examples, { out: mean });
+      const into = together ?? this.apart[pool]!;
+      const stored = into.dtype === 'f16' ? narrow16(scaled) : scaled;
+      const first = (together ? pool * examples : 0) + at;
+      gpu.copy(stored, { storage: into.storage, byteOffset: into.byteOffset + first * width * stored.elementBytes, byteLength: stored.byteLength }, stored.byteLength);
+    });
   }
 
   dispose(): void {
     for (const tensor of this.owned()) tensor.dispose();
+    for (const centre of this.centres) centre?.dispose();
+  }
+
+  private streamed(): number[] {
+    return this.sites.flatMap(({ data }, pool) => (data instanceof StreamedExamples ? [pool] : []));
   }
 
   private owned(): Tensor[] {
-    return [this.data, this.mean, this.x, this.ones, this.identity];
+    return [...(this.together ? [this.together] : this.apart), this.mean, ...this.means, this.x, this.ones, this.identity, this.part];
   }
 }
 
-/** Scales activations [examples, width] into pool `i`, and their mean. */
-function putPool(gpu: Gpu, activations: Tensor, scale: number, i: number, { data, mean }: { data: Tensor; mean: Tensor }): void {
-  const [examples, width] = activations.shape as [number, number];
-  const part = gatherExamples(activations.reshape([1, examples, width]), Tensor.from(gpu, [1 / scale], [1]), null);
-  place(gpu, part, data, i);
-  place(gpu, meanColumns(part.reshape([examples, data.shape[2]!])), mean, i);
+type Take = (site: SiteData, pool: number, rows: Tensor, at: number) => void;
+
+/** One pass over a round of a stream, for all sites. */
+async function pass(stream: ActivationStream, round: number, sites: readonly SiteData[], take: Take): Promise<void> {
+  await stream.fill(round, (data, rows, at) => {
+    for (const site of sites) {
+      const pool = site.poolOf(data);
+      if (pool >= 0) take(site, pool, rows, at);
+    }
+  });
+}
+
+/** Measures what a stream brings, in its first round. Throws NumberError, naming the site, for activations that are not finite or all zero. */
+export async function measureSites(stream: ActivationStream, sites: readonly SiteData[], settings: MeasureSettings): Promise<void> {
+  const measuring = new Map(sites.map((site) => [site, site.measuring()]));
+  try {
+    for (const kind of PartMeasures.passes(settings)) {
+      await pass(stream, 0, sites, (site, pool, rows, at) => measuring.get(site)!.find((own) => own.pool === pool)!.measures.take(kind, rows, at));
+    }
+    for (const [site, own] of measuring) for (const { pool, measures } of own) site.setMeasures(pool, await measures.finish());
+  } finally {
+    for (const { measures } of [...measuring.values()].flat()) measures.dispose();
+  }
+}
+
+/** Takes a round of a stream into the sites, in place of the one before. */
+export async function fillSites(stream: ActivationStream, round: number, sites: readonly SiteData[]): Promise<void> {
+  for (const site of sites) site.startRound();
+  await pass(stream, round, sites, (site, pool, rows, at) => site.put(pool, rows, at));
+  for (const site of sites) site.endRound();
 }
 
 /** Copies a tensor to where part `i` of a stacked one lies. */

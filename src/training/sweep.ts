@@ -20,7 +20,7 @@ import type { VariantValues } from './presets.ts';
 import { memoryFor, runBytes } from './plan.ts';
 import { scheduleOf } from './schedule.ts';
 import { checkJobs, checkSettings, type SaeJob, type TrainSettings } from './settings.ts';
-import { siteScale } from './site-data.ts';
+import { siteScale } from './measures.ts';
 import { trainSaes } from './train.ts';
 import { dictionaryFolder, variantPolicies, type TrainVariant } from './variants.ts';
 

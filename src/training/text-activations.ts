@@ -1,27 +1,20 @@
 /**
- * Activations of a model on text, in rounds: each round fills a buffer on the GPU with the activations of the next tokens at every site, one
- * pass of the model for all sites, which training then goes through in a shuffled order. What a round holds depends on where reading stood at
- * its beginning and on nothing else, so that a run that goes on within a round makes the same activations again, bit for bit.
+ * Activations of a model on text, in rounds: each round hands over the activations of the next tokens at every site, one pass of the model for
+ * all sites, which training keeps in a buffer and goes through in a shuffled order. What a round holds depends on where reading stood at its
+ * beginning and on nothing else, so that a run that goes on within a round makes the same activations again, bit for bit.
+ *
+ * The next rows of tokens are read while the device computes.
  */
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { gatherRows, Tensor } from '../tensor/index.ts';
+import { StreamedExamples, type ActivationStream, type PutExamples } from './stream.ts';
 import { countedPositions, TokenRows, type PackState } from './token-rows.ts';
 
 /** A hook whose activations are learnt, or one head's part of it. */
 export interface StreamSite {
   hook: string;
   head?: number;
-}
-
-/** Fresh examples for every round of training. */
-export interface ActivationStream {
-  /** Overwrites the data with the examples of a round; rounds follow one another. */
-  fill(round: number): Promise<void>;
-  /** What `restore` takes to make a round again, the present or the next one: JSON. */
-  state(round: number): unknown;
-  /** Before the first `fill`. Throws UsageError for a state of another stream. */
-  restore(state: unknown): void;
 }
 
 export interface TextActivationsOptions {
@@ -42,17 +35,23 @@ interface State { round: number; passes: number; rows: PackState }
 
 interface Place { hook: string; offset: number; width: number }
 
+/** Rows that were read ahead, with where reading stood before them. */
+interface Ahead { from: Omit<State, 'round'>; rows: Promise<number[][]> }
+
 export class TextActivations implements ActivationStream {
-  /** Activations of each site, [examples, width], in the order of the sites; filled by `fill`. */
-  readonly data: readonly Tensor[];
-  /** Times that the text was read from its beginning. */
+  /** What each site brings, [examples, width], in the order of the sites. */
+  readonly data: readonly StreamedExamples[];
+  /** Times that the text was begun. */
   passes = 1;
   /** Tokens that were read, and those of them whose activations count, in this process. */
   readonly tokens = { read: 0, counted: 0 };
+  /** Seconds in which nothing was done but wait for rows of tokens, and those of passes of the model, in this process. */
+  readonly seconds = { text: 0, model: 0 };
   private readonly model: Gpt2;
   private readonly options: TextActivationsOptions;
   private readonly places: readonly Place[];
   private rows: TokenRows;
+  private ahead: Ahead | null = null;
   private begun: State | null = null;
 
   /** Throws UnknownSiteError for a hook that the model does not have, UsageError for a head of a hook without heads. */
@@ -61,18 +60,26 @@ export class TextActivations implements ActivationStream {
     this.options = options;
     this.places = options.sites.map((site) => placeOf(model, site));
     this.rows = options.open();
-    this.data = this.places.map(({ width }) => model.gpu.keep(Tensor.zeros(model.gpu, [options.examples, width])));
+    this.data = this.places.map(({ width }) => new StreamedExamples(options.examples, width));
   }
 
-  async fill(round: number): Promise<void> {
-    const { examples, batch, signal, onProgress } = this.options;
+  async fill(round: number, put: PutExamples): Promise<void> {
+    const { examples, signal, onProgress } = this.options;
+    // The round that is under way is made again.
+    if (this.begun?.round === round) this.restore(this.begun);
     this.begun = this.now(round);
     let filled = 0;
     while (filled < examples) {
       signal?.throwIfAborted();
-      const prompts = await this.take(batch);
-      filled += this.pass(prompts, filled);
+      this.ahead ??= this.read();
+      const waited = performance.now();
+      const prompts = await this.ahead.rows;
+      const started = performance.now();
+      filled += this.pass(prompts, filled, put);
+      this.ahead = this.read();
       await this.model.gpu.idle();
+      this.seconds.text += (started - waited) / 1000;
+      this.seconds.model += (performance.now() - started) / 1000;
       onProgress?.(Math.min(filled, examples), examples);
     }
   }
@@ -82,7 +89,11 @@ export class TextActivations implements ActivationStream {
   }
 
   private now(round: number): State {
-    return { round, passes: this.passes, rows: this.rows.state() };
+    return { round, ...(this.ahead?.from ?? this.place()) };
+  }
+
+  private place(): Omit<State, 'round'> {
+    return { passes: this.passes, rows: this.rows.state() };
   }
 
   restore(state: unknown): void {
@@ -90,28 +101,41 @@ export class TextActivations implements ActivationStream {
     if (typeof passes !== 'number' || !Array.isArray(rows?.row)) throw new UsageError('the checkpoint does not say where reading of the text stood');
     this.rows = this.options.open(rows);
     this.passes = passes;
+    this.ahead = null;
+  }
+
+  /** Begins to read the rows of the next pass. What goes wrong is told when they are asked for. */
+  private read(): Ahead {
+    const from = this.place();
+    const rows = this.take(this.rows, this.options.batch);
+    rows.catch(() => {});
+    return { from, rows };
   }
 
   /** The next rows, from the beginning again where the text ends. Throws UsageError for text that does not fill one row. */
-  private async take(count: number): Promise<number[][]> {
+  private async take(from: TokenRows, count: number): Promise<number[][]> {
     const rows: number[][] = [];
-    for (let fresh = false; rows.length < count;) {
-      const row = await this.rows.read();
+    for (let reader = from, fresh = false; rows.length < count;) {
+      const row = await reader.read();
       if (row) {
         rows.push([...row]);
         fresh = false;
         continue;
       }
       if (fresh) throw new UsageError('the text does not fill one row of tokens: give more, or a shorter --context');
-      this.rows = this.options.open();
-      this.passes += 1;
+      reader = this.options.open();
+      // Unless reading was put elsewhere meanwhile.
+      if (this.rows === from) {
+        this.rows = from = reader;
+        this.passes += 1;
+      }
       fresh = true;
     }
     return rows;
   }
 
-  /** Runs the model and puts the activations of tokens that count behind those that are there. Gives how many fitted. */
-  private pass(prompts: readonly (readonly number[])[], filled: number): number {
+  /** Runs the model and hands over the activations of tokens that count, behind those that were. Gives how many there was room for. */
+  private pass(prompts: readonly (readonly number[])[], filled: number, put: PutExamples): number {
     const { special = [], examples } = this.options;
     const { gpu } = this.model;
     const counts = countedPositions(prompts, special);
@@ -125,17 +149,11 @@ export class TextActivations implements ActivationStream {
       const index = Tensor.from(gpu, Uint32Array.from(taken), [taken.length]);
       this.places.forEach(({ hook, offset, width }, i) => {
         const activations = run.get(hook).reshape([prompts.length * prompts[0]!.length, -1]);
-        const part = gatherRows(activations, index, { offset, width });
-        const { storage, byteOffset } = this.data[i]!;
-        gpu.copy(part, { storage, byteOffset: byteOffset + filled * width * 4, byteLength: part.byteLength }, part.byteLength);
+        put(this.data[i]!, gatherRows(activations, index, { offset, width }), filled);
       });
       run.dispose();
     });
     return taken.length;
-  }
-
-  dispose(): void {
-    for (const tensor of this.data) tensor.dispose();
   }
 }
 

@@ -3,15 +3,16 @@ import type { Gpu } from '../gpu/index.ts';
 import { Sae } from '../dictionary/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { SaeBatch } from './batch.ts';
-import { readCheckpoint, restoreCheckpoint, saveCheckpoint, type Placed } from './checkpoint.ts';
+import { readCheckpoint, restoreCheckpoint, saveCheckpoint, type Checkpoint, type Placed } from './checkpoint.ts';
 import { checkLoss, figures, type LogRecord, type LossSums } from './log.ts';
 import { epochOrder } from './order.ts';
 import { groupJobs } from './plan.ts';
 import { resample } from './resample.ts';
 import { batchOf, learningRateFactor, scheduleOf, type Schedule } from './schedule.ts';
-import { checkJobs, checkSettings, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
-import { SiteData } from './site-data.ts';
-import type { ActivationStream } from './text-activations.ts';
+import { checkJobs, checkSettings, isOwnScale, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
+import type { Measures } from './measures.ts';
+import { fillSites, measureSites, SiteData } from './site-data.ts';
+import type { ActivationStream } from './stream.ts';
 
 export interface TrainOptions extends Partial<TrainSettings> {
   /** Called at the end of an epoch with a record for each dictionary, in the jobs' order; the run waits for it. */
@@ -29,7 +30,7 @@ export interface TrainOptions extends Partial<TrainSettings> {
    * it. A run that goes on from a checkpoint repeats the snapshots of later epochs only.
    */
   onSnapshot?: (epoch: number, saes: Sae[], figures: LogRecord[]) => void | Promise<void>;
-  /** Fresh examples in the jobs' data for every epoch, which is then a round; checkpoints hold its state. */
+  /** Brings the examples that jobs name as their data, fresh ones for every epoch, which is then a round; checkpoints hold its state. */
   stream?: ActivationStream;
   /** A checkpoint's bytes to go on from. */
   resume?: Uint8Array;
@@ -105,21 +106,25 @@ class Run {
   async open(resume?: Uint8Array): Promise<void> {
     const checkpoint = resume && await readCheckpoint(resume);
     const { gpu, jobs, settings, schedule: { maxRows, perEpoch }, stream } = this;
-    if (checkpoint) stream?.restore(checkpoint.stream);
-    // The round that is under way, or about to begin where one has ended.
-    await stream?.fill(Math.floor((checkpoint?.step ?? 0) / perEpoch));
-    for (const group of groupJobs(gpu.limits, jobs, settings.features, maxRows)) {
+    const groups = groupJobs(gpu.limits, jobs, settings.features, maxRows);
+    for (const group of groups) {
       const own = group.jobs.map((i) => jobs[i]!);
-      // Scales are those of the first round.
-      const known = stream && checkpoint ? [...new Map(group.jobs.map((i) => [jobs[i]!.data, checkpoint.jobs[i]?.scale ?? 1])).values()] : undefined;
-      const site = await SiteData.create(gpu, own, { maxRows, inputs: settings.inputs, known });
-      this.sites.push(site);
-      for (const members of group.batches) this.placed.push({ batch: await SaeBatch.create(gpu, site, members.map((i) => jobs[i]!), settings), members });
+      // What a stream's activations are scaled by was measured on the first round.
+      const known = stream && checkpoint ? [...new Map(group.jobs.map((i) => [jobs[i]!.data, measuresIn(checkpoint, i)])).values()] : undefined;
+      this.sites.push(await SiteData.create(gpu, own, { maxRows, inputs: settings.inputs, centre: settings.centre, storage: settings.storage, ...(known ? { known } : {}) }));
+    }
+    if (checkpoint) stream?.restore(checkpoint.stream);
+    else if (stream) await measureSites(stream, this.sites, settings);
+    for (const [g, { batches }] of groups.entries()) {
+      for (const members of batches) this.placed.push({ batch: await SaeBatch.create(gpu, this.sites[g]!, members.map((i) => jobs[i]!), settings), members });
     }
     this.order = this.gpu.keep(Tensor.zeros(this.gpu, [this.examples], 'u32'));
-    if (!checkpoint) return;
-    restoreCheckpoint(checkpoint, this.placed, this.settings);
-    this.step = checkpoint.step;
+    if (checkpoint) {
+      restoreCheckpoint(checkpoint, this.placed, this.settings);
+      this.step = checkpoint.step;
+    }
+    // The round that is under way, or about to begin where one has ended.
+    if (stream) await fillSites(stream, Math.floor(this.step / perEpoch), this.sites);
   }
 
   async loop(options: LoopOptions): Promise<void> {
@@ -161,8 +166,7 @@ class Run {
     if (!this.stream) return;
     // Steps that are under way read the old ones.
     await this.gpu.idle();
-    await this.stream.fill(round);
-    for (const site of this.sites) site.refresh(this.gpu);
+    await fillSites(this.stream, round, this.sites);
   }
 
   private async endEpoch(epoch: number, factor: number, logs: boolean, { onLog, snapshotEpochs, onSnapshot }: LoopOptions): Promise<void> {
@@ -223,7 +227,7 @@ class Run {
     const signed = (variant === 'gated' && this.settings.signedMagnitude) || (variant === 'topk' && this.settings.signedTopk);
     const sparsity = { ...(l1 === undefined ? {} : { l1_coefficient: l1 }), ...(k === undefined ? {} : { k }) };
     return new Sae(name, batch.finished(i), { ...metadata, variant, ...sparsity, seed, activation_scale: batch.scales[i]!, training_steps: this.step }, {
-      variant, ...(k === undefined ? {} : { k }), ...(signed ? { signed } : {}),
+      variant, ...(k === undefined ? {} : { k }), ...(signed ? { signed } : {}), ...(isOwnScale(this.settings.inputs) ? { normalization: this.settings.inputs } : {}),
     });
   }
 
@@ -232,6 +236,11 @@ class Run {
     for (const site of this.sites) site.dispose();
     this.order?.dispose();
   }
+}
+
+/** What a checkpoint says of the activations of a job. */
+function measuresIn({ jobs, tensors }: Checkpoint, job: number): Measures {
+  return { scale: jobs[job]?.scale ?? 1, mean: tensors.get(`${job}.input_mean`) ?? null };
 }
 
 /** Share of features that never fired. */

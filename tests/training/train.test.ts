@@ -59,7 +59,7 @@ test('alone, in a batch, and in batches cut small, a dictionary comes out the sa
   const together = await bytesOf(await run(list));
   for (const [i, job] of list.entries()) assert.equal(await bytesOf(await run([job])), [together[i]]);
   const small = await openGpu({ windowBytes: 4 * 90 * 24 });
-  const moved = await Promise.all(list.map(async (job) => ({ ...job, data: Tensor.from(small, await job.data.read(), [n, d]) })));
+  const moved = await Promise.all(list.map(async (job) => ({ ...job, data: Tensor.from(small, await (job.data as Tensor).read(), [n, d]) })));
   const cut = await bytesOf(await trainSaes(small, moved, quick));
   assert.equal(cut, together);
   small.destroy();
