@@ -4,7 +4,7 @@ export { checkSettings, rescaleSparsity, trainDefaults, variantDefaults, type In
 export { checkVariant, dictionaryFolder, trainVariants, variantPolicies, type TrainVariant, type VariantPolicy } from './variants.ts';
 export { RELEASED_TRAINING, releasedTraining, type ReleasedTraining } from './released.ts';
 export { TRAINING_PRESETS, trainingPreset, type TrainingPreset, type TrainingPresetName, type VariantValues } from './presets.ts';
-export { logLine, type LogRecord } from './log.ts';
+export { logLine, parseLogLine, type LogRecord } from './log.ts';
 export { readCheckpoint, type Checkpoint } from './checkpoint.ts';
 export { scheduleOf, type Schedule } from './schedule.ts';
 export { trainSweep, type SweepEntry, type SweepManifest, type SweepPlan, type SweepResult, type SweepSite, type SweepStore, type SweepWatching } from './sweep.ts';

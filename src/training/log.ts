@@ -1,7 +1,7 @@
-/** What a run reports while it runs: one record a dictionary, under the names that SAELens uses. */
-import { NumberError } from '../errors.ts';
+/** What a run reports while it runs: one record a dictionary, which metrics.jsonl holds as a line under the names that SAELens logs. */
+import { FileError, NumberError } from '../errors.ts';
 import { sparsityOf, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
-import { variantPolicies, type TrainVariant } from './variants.ts';
+import { trainVariants, variantPolicies, type TrainVariant } from './variants.ts';
 
 export interface LogRecord {
   name: string;
@@ -9,9 +9,11 @@ export interface LogRecord {
   /** Steps and epochs completed. */
   step: number;
   epoch: number;
-  /** λ; 0 for variants that have none. */
+  /** Examples trained on so far; null in lines of earlier versions, which did not say. */
+  training_samples: number | null;
+  /** λ as it was at the last step, which a warm-up changes; 0 for variants that have none. */
   l1_coefficient: number;
-  /** K; null for variants that have none. */
+  /** K as it was at the last step; null for variants that have none. */
   k: number | null;
   /** The sum of the terms below, averaged like everything here over the epoch's examples as they were trained on. */
   loss: number;
@@ -25,8 +27,12 @@ export interface LogRecord {
   auxiliary_reconstruction_loss: number;
   /** Mean number of active features. */
   l0: number;
-  /** Share of features that were active for no example of the epoch. */
+  /** Share of features that are dead: that were active for no example of the epoch, or for none of the last `deadAfter`. */
   dead_fraction: number;
+  /** Their number; null in lines of earlier versions. */
+  dead_features: number | null;
+  /** Mean over features of the steps since each was last active. Counted where `deadAfter` is set, else null. */
+  mean_passes_since_fired: number | null;
   /** 1 − Σ‖x − x̂‖² / Σ‖x − x̄‖². */
   explained_variance: number;
   learning_rate: number;
@@ -71,7 +77,63 @@ export function checkLoss(record: Pick<LogRecord, 'name' | 'step' | 'loss' | 'le
   throw new NumberError(`training ${record.name}: the loss is ${record.loss} at step ${record.step} (learning rate ${record.learning_rate}, l1 ${record.l1_coefficient}); try a lower learning rate`);
 }
 
-/** One line of metrics.jsonl. */
+/** What SAELens (v6) calls a record's numbers in its log. What it has no name for stands under our own. */
+const NAMES = {
+  loss: 'losses/overall_loss', mse: 'losses/mse_loss', l1_loss: 'losses/l1_loss', l0_loss: 'losses/l0_loss', auxiliary_reconstruction_loss: 'losses/auxiliary_reconstruction_loss',
+  explained_variance: 'metrics/explained_variance', l0: 'metrics/l0',
+  dead_features: 'sparsity/dead_features', mean_passes_since_fired: 'sparsity/mean_passes_since_fired',
+  learning_rate: 'details/current_learning_rate', training_samples: 'details/n_training_samples', l1_coefficient: 'details/l1_coefficient',
+} as const;
+/** JumpReLU's λ weighs the number of active features. */
+const L0_COEFFICIENT = 'details/l0_coefficient';
+
+/** The terms that a variant's loss has beside the squared error; a line holds no others. */
+function termsOf(variant: TrainVariant): readonly (keyof LossTerms)[] {
+  if (variant === 'gated') return ['l1_loss', 'auxiliary_reconstruction_loss'];
+  if (variant === 'jumprelu') return ['l0_loss'];
+  return variantPolicies[variant].sparsity === 'k' ? ['auxiliary_reconstruction_loss'] : ['l1_loss'];
+}
+
+/**
+ * One line of metrics.jsonl: name, variant, step and epoch, then SAELens' names (its wandb log), so that what reads one log reads the other. A
+ * constant site's explained variance of −∞, for which JSON has no number, is null.
+ */
 export function logLine(record: LogRecord): string {
-  return `${JSON.stringify(record)}\n`;
+  const { name, variant, step, epoch, k, dead_fraction } = record;
+  const byK = variantPolicies[variant].sparsity === 'k';
+  const told = (['loss', 'mse', ...termsOf(variant), 'explained_variance', 'l0', 'dead_features', 'mean_passes_since_fired', 'learning_rate', 'training_samples'] as const)
+    .flatMap((key) => (record[key] === null ? [] : [[NAMES[key], record[key]] as const]));
+  const sparsity = byK ? { k } : { [variant === 'jumprelu' ? L0_COEFFICIENT : NAMES.l1_coefficient]: record.l1_coefficient };
+  return `${JSON.stringify({ name, variant, step, epoch, ...Object.fromEntries(told), ...sparsity, dead_fraction })}\n`;
+}
+
+/** A line of metrics.jsonl as the record that it was written from; lines of earlier versions, which had the records' own names, too. Throws FileError, beginning with `where`, for anything else. */
+export function parseLogLine(line: string, where = 'metrics.jsonl'): LogRecord {
+  let found: Record<string, unknown>;
+  try {
+    found = JSON.parse(line) as Record<string, unknown>;
+  } catch (cause) {
+    throw new FileError(`${where}: a line is no JSON: ${line.slice(0, 80)}`, { cause });
+  }
+  const { name, variant } = found ?? {};
+  if (typeof name !== 'string' || !(trainVariants as readonly unknown[]).includes(variant)) throw new FileError(`${where}: a line is no record of training: ${line.slice(0, 80)}`);
+  const kind = variant as TrainVariant;
+  const number = (key: string, absent?: number): number => {
+    const value = found[key] ?? absent;
+    if (typeof value !== 'number') throw new FileError(`${where}: a line of ${name} has no number ${key}`);
+    return value;
+  };
+  const orNull = (key: string): number | null => (typeof found[key] === 'number' ? found[key] : null);
+  const flat = 'loss' in found;
+  const at = (key: keyof typeof NAMES): string => (flat ? key : NAMES[key]);
+  const terms = termsOf(kind);
+  const term = (key: keyof LossTerms): number => (terms.includes(key) ? number(at(key)) : 0);
+  const byK = variantPolicies[kind].sparsity === 'k';
+  return {
+    name, variant: kind, step: number('step'), epoch: number('epoch'), training_samples: orNull(at('training_samples')),
+    l1_coefficient: byK ? 0 : number(flat || kind !== 'jumprelu' ? at('l1_coefficient') : L0_COEFFICIENT), k: byK ? number('k') : null,
+    loss: number(at('loss')), mse: number(at('mse')), l1_loss: term('l1_loss'), l0_loss: term('l0_loss'), auxiliary_reconstruction_loss: term('auxiliary_reconstruction_loss'),
+    l0: number(at('l0')), dead_fraction: number('dead_fraction'), dead_features: orNull(at('dead_features')), mean_passes_since_fired: orNull(at('mean_passes_since_fired')),
+    explained_variance: number(at('explained_variance'), -Infinity), learning_rate: number(at('learning_rate')),
+  };
 }

@@ -26,6 +26,11 @@ export function batchOf(examples: number, perEpoch: number, index: number): { fi
   return { first, rows: Math.floor(((index + 1) * examples) / perEpoch) - first };
 }
 
+/** Examples trained on in so many steps. */
+export function samplesAfter(step: number, examples: number, perEpoch: number): number {
+  return Math.floor(step / perEpoch) * examples + batchOf(examples, perEpoch, step % perEpoch).first;
+}
+
 /**
  * What the learning rate is multiplied by at a step (counting from 0). From `decayFrom` on it falls on a straight line that would reach zero
  * just after the last step: the factor is a function of the step alone, never of the factor before it, which would compound.

@@ -15,7 +15,7 @@ import { saeFiles, type Sae } from '../dictionary/index.ts';
 import type { Gpu } from '../gpu/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { readCheckpoint } from './checkpoint.ts';
-import { logLine, type LogRecord } from './log.ts';
+import { logLine, parseLogLine, type LogRecord } from './log.ts';
 import type { VariantValues } from './presets.ts';
 import { memoryFor, runBytes } from './plan.ts';
 import { scheduleOf } from './schedule.ts';
@@ -221,7 +221,7 @@ class Sweep {
     const text = bytes ? new TextDecoder().decode(bytes) : '';
     const again = new Set(jobs.map(({ name }) => name));
     const kept = text.split('\n').slice(0, -1).filter((line) => {
-      const record = JSON.parse(line) as LogRecord;
+      const record = parseLogLine(line, LOG);
       return !again.has(record.name) || record.step <= step;
     });
     const rest = kept.map((line) => `${line}\n`).join('');

@@ -8,7 +8,7 @@ import { checkLoss, figures, type LogRecord, type LossSums } from './log.ts';
 import { epochOrder } from './order.ts';
 import { groupJobs } from './plan.ts';
 import { resample } from './resample.ts';
-import { batchOf, learningRateFactor, scheduleOf, type Schedule } from './schedule.ts';
+import { batchOf, learningRateFactor, samplesAfter, scheduleOf, type Schedule } from './schedule.ts';
 import { checkJobs, checkSettings, isOwnScale, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
 import type { Measures } from './measures.ts';
 import { fillSites, measureSites, SiteData } from './site-data.ts';
@@ -191,8 +191,9 @@ class Run {
   private record(job: number, sums: LossSums, dead: number, factor: number, epoch: number): LogRecord {
     const { name, variant, l1, k, learningRate } = { ...this.jobs[job]!, variant: variantOf(this.jobs[job]!) };
     return {
-      name, variant, step: this.step, epoch, l1_coefficient: l1 ?? 0, k: k ?? null, ...figures(sums, this.examples, this.jobs[job]!, this.settings),
-      dead_fraction: dead, learning_rate: (learningRate ?? this.settings.learningRate) * factor,
+      name, variant, step: this.step, epoch, training_samples: samplesAfter(this.step, this.examples, this.schedule.perEpoch),
+      l1_coefficient: l1 ?? 0, k: k ?? null, ...figures(sums, this.examples, this.jobs[job]!, this.settings),
+      dead_fraction: dead, dead_features: Math.round(dead * this.settings.features), mean_passes_since_fired: null, learning_rate: (learningRate ?? this.settings.learningRate) * factor,
     };
   }
 

@@ -32,7 +32,8 @@ test('trains, and goes on after Ctrl-C to the same bytes', async ({ folder }) =>
   const metrics = readFileSync(join(whole, 'metrics.jsonl'), 'utf8');
   const records = metrics.trim().split('\n').map((line) => JSON.parse(line));
   assert.is(records.length, 4 * 40);
-  for (const key of ['loss', 'mse', 'l1_loss', 'l0', 'dead_fraction', 'learning_rate', 'explained_variance']) assert.type(records[7][key], 'number');
+  for (const key of ['losses/overall_loss', 'losses/mse_loss', 'losses/l1_loss', 'metrics/l0', 'metrics/explained_variance', 'sparsity/dead_features', 'details/current_learning_rate']) assert.type(records[7][key], 'number');
+  assert.equal(records.slice(-4).map((record) => [record.step, record['details/n_training_samples']]), Array.from({ length: 4 }, () => [160, 2560]));
 
   const child = spawn(process.execPath, [await cliScript(), ...args, '--out', cut], { stdio: ['ignore', 'ignore', 'pipe'] });
   let errors = '';

@@ -7,7 +7,7 @@ import { directoryStore } from '../../src/node.ts';
 import { memorySource } from '../../src/files/index.ts';
 import { loadSae } from '../../src/dictionary/index.ts';
 import { Tensor } from '../../src/tensor/index.ts';
-import { trainSaes, trainSweep, type SweepManifest, type SweepPlan } from '../../src/training/index.ts';
+import { parseLogLine, trainSaes, trainSweep, type SweepManifest, type SweepPlan } from '../../src/training/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 import { random } from '../support/numbers.ts';
@@ -48,7 +48,7 @@ test('a sweep leaves every dictionary, the snapshots, a log and a manifest', () 
   const [entry] = manifest.entries.filter(({ path }) => path === 'dictionaries/site2_topk_k_3');
   assert.equal({ ...entry, figures: entry!.figures.k }, { name: 'topk site2 k=3', site: 'site2', variant: 'topk', sparsity: 3, epoch: 6, finished: true, path: 'dictionaries/site2_topk_k_3', figures: 3 });
   assert.ok(Math.abs(entry!.figures.l0 - 3) < 0.5);
-  const log = new TextDecoder().decode(store.files.get('log/metrics.jsonl')).trim().split('\n').map((line) => JSON.parse(line));
+  const log = new TextDecoder().decode(store.files.get('log/metrics.jsonl')).trim().split('\n').map((line) => parseLogLine(line));
   assert.is(log.length, 8 * 6);
   assert.equal(log.filter(({ variant, epoch }) => variant === 'topk' && epoch === 2).map(({ learning_rate }) => learning_rate), [2e-3, 2e-3]);
 
