@@ -86,7 +86,7 @@ async function timeRow(gpu: Gpu, item: Case, prepared: Prepared, row: Row, ceili
   settings.onStep?.('timing');
   Object.assign(row, prepared.time ? await byItself(prepared.time, settings) : await onDevice(gpu, prepared, settings));
   Object.assign(row, rates(row, ceilings));
-  if (prepared.figures) row.figures = await prepared.figures(row.ms!);
+  if (prepared.figures) row.figures = await prepared.figures(row.ms!, ceilings);
   for (const [name, run] of Object.entries(prepared.against ?? {})) {
     settings.onStep?.(`against ${name}`);
     row.against[name] = await versusOwn(gpu, prepared, run, settings);

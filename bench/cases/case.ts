@@ -1,5 +1,5 @@
 /** What a case of the benchmark is: work on a device, with what it must cost and what must come out. */
-import type { Gpu } from '../../src/gpu/index.ts';
+import type { Ceilings, Gpu } from '../../src/gpu/index.ts';
 import type { Tensor } from '../../src/tensor/index.ts';
 import { relative, sample } from '../numbers.ts';
 import type { PeerWork } from '../peers/peer.ts';
@@ -36,8 +36,8 @@ export interface Prepared {
   time?(): Promise<number>;
   /** Other ways of this engine to the same result, by name. */
   against?: Readonly<Record<string, () => void>>;
-  /** Further numbers, taken after the timing; `ms` is the median. */
-  figures?(ms: number): Record<string, number> | Promise<Record<string, number>>;
+  /** Further numbers, taken after the timing; `ms` is the median, `ceilings` what the device can do. */
+  figures?(ms: number, ceilings: Pick<Ceilings, 'gflops' | 'copyGBps'>): Record<string, number> | Promise<Record<string, number>>;
   dispose(): void;
 }
 

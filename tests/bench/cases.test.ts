@@ -28,6 +28,7 @@ test('every shape that people care about is there', () => {
   has('decoding', 'GPT-2 Small');
   has('SAE step', '220 × 64 to 512, 512 rows');
   has('SAE step', '768 to 24576, 512 rows');
+  for (const sizes of ['64 to 8192', '768 to 24576', '768 to 131072']) has('training on text', sizes);
 });
 
 test('names tell all rows apart, costs are whole', () => {
