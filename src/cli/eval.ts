@@ -9,13 +9,14 @@ import type { WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
 import { modelOption, revisionOption } from './model.ts';
 import { registerSae } from './eval-sae.ts';
-import { evaluationDefaults as defaults, runEvaluation, stoppable, type TaskChoice } from './evaluation.ts';
+import { evaluationDefaults as defaults, runEvaluation, stoppable, TEXT_K, type TaskChoice } from './evaluation.ts';
+import { MIN_FREQUENCY } from './sae-directories.ts';
 import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
   model: string; revision?: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
   dictionaries?: string[]; sae?: string[]; crossSection?: string[]; discover?: boolean; threshold: number; lexicon?: string;
-  lambda: number[]; features: number; epochs?: number; k: number[]; methods: string[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
+  lambda: number[]; features: number; epochs?: number; k?: number[]; minFrequency?: number; methods: string[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
 }
 
 interface OwnTaskOptions extends Partial<Pick<Options, 'model' | 'out'>>, Omit<Options, 'model' | 'out'> { task?: string; taskSchema?: boolean }
@@ -70,14 +71,15 @@ function evaluationOptions(command: Command): Command {
     .option('--selection-prompts <n>', 'prompts to choose SAEs on, apart from the scored ones', wholeNumber(1), defaults.selectionPrompts)
     .option('--seed <s>', 'seed of every random choice', wholeNumber(0), defaults.seed)
     .option('--dictionaries <names>', 'dictionaries to make: supervised, vanilla (default: both; with --sae only supervised)', list)
-    .option('--sae <dir>', 'a trained SAE in SAELens layout, or a folder of them, as DIR or SITE=DIR; repeatable', collect)
+    .option('--sae <dir>', 'a trained SAE, or a folder of them, as DIR, SITE=DIR or HOOK[:HEAD]=DIR; one trained on text serves every position of its head; repeatable', collect)
     .option('--cross-section <spec>', "NAME=SITE,SITE,… instead of the task's or the model's own set; repeatable", collect)
     .option('--discover', 'find cross-sections by patching even where the task names some, or some are published for the model')
     .option('--threshold <share>', 'effect that selects a site, as a share of the logit difference', realNumber(0), defaults.discovery.threshold)
     .option('--lambda <list>', 'sparsity weights of the SAEs to train, one SAE per site and weight', positives, [...defaults.sae.lambdas])
     .option('--features <n>', 'features of the SAEs to train', wholeNumber(1), defaults.sae.features)
     .option('--epochs <n>', 'training epochs of the SAEs', wholeNumber(1))
-    .option('--k <list>', 'numbers of features that SAE edits may change', counts, [...defaults.ks])
+    .option('--k <list>', `numbers of features that SAE edits may change (default: ${defaults.ks.join(', ')}; with SAEs trained on text ${TEXT_K} too)`, counts)
+    .option('--min-frequency <share>', `of SAEs trained on text, leave out features active on a smaller share of its tokens (default: ${MIN_FREQUENCY})`, realNumber(0))
     .option('--methods <names>', 'ways of choosing those features: agnostic, reconstruction, aware, threshold', list, [...defaults.methods])
     .option('--batch <n>', 'prompts in one patched run (default: what fits a modest amount of memory)', wholeNumber(1))
     .addOption(weightsOption())
@@ -102,6 +104,7 @@ async function run(options: Options, task: TaskChoice): Promise<void> {
       model, revision, out, prompts, trainPrompts, selectionPrompts, seed, lexicon, saes: sae, crossSections, discover, weights: options.weights, tuning: options.tuning, task,
       dictionaries: options.dictionaries ?? (sae.length > 0 ? ['supervised'] : defaults.dictionaries),
       ks: options.k,
+      minFrequency: options.minFrequency,
       methods: options.methods as FeatureEdit[],
       batch: options.batch ?? null,
       discovery: { ...defaults.discovery, threshold: options.threshold },

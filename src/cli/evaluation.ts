@@ -32,6 +32,8 @@ export interface EvaluationRequest extends Partial<Omit<EvaluationOptions, 'load
   discover?: boolean;
   /** how weight matrices are stored; f32 by default */
   weights?: WeightType;
+  /** of dictionaries trained on text, features active on a smaller share of its tokens are left out; 1e-6 unless given */
+  minFrequency?: number;
   /** settings of kernels for the adapter: a file that the benchmark's tuner made */
   tuning?: string;
 }
@@ -45,19 +47,23 @@ export interface EvaluationFiles {
   reportPath: string;
 }
 
+/** Dictionaries trained on text are also tried with so many features: fewer often do little (arXiv 2405.08366, section 5). */
+export const TEXT_K = 32;
+
 /** Runs an evaluation and writes results.json and report.html, each whole or not at all. The output directory is proved writable first. */
 export async function runEvaluation(request: EvaluationRequest, signal?: AbortSignal): Promise<EvaluationFiles> {
-  const { model: where, revision, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, ...options } = request;
+  const { model: where, revision, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, minFrequency, ks, ...options } = request;
   await assertWritable(out);
   const { model, task } = await openTask({ model: where, revision, lexicon, tuning, weights, task: choice }, signal);
   let loaded: LoadedDictionary[] = [];
   try {
     const crossSections = specs?.map((spec) => parseCrossSection(spec, task.positions));
-    loaded = await loadDictionaries(model, saes, task.positions);
+    loaded = await loadDictionaries(model, saes, { positions: task.positions, ...(minFrequency === undefined ? {} : { minFrequency }) });
     const known = crossSections || discover ? null : task.crossSections(model.config);
     const bars = new PhaseBars();
     const results = await evaluate(model, task, {
       ...options,
+      ks: ks ?? (loaded.some(({ trainedOn }) => trainedOn === 'text') ? [...evaluationDefaults.ks, TEXT_K] : evaluationDefaults.ks),
       loaded,
       saePaths: saes,
       crossSections: crossSections ?? known?.sections ?? null,

@@ -1,27 +1,38 @@
 /** Trained SAEs named on the command line: one directory in SAELens' layout, or a folder of them such as `train` writes. */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { loadSae, readSaeConfig, splitAddress } from '../dictionary/index.ts';
+import { frequentFeatures, loadSae, readSaeConfig, splitAddress, withFeatures, type Sae, type SaeMetadata } from '../dictionary/index.ts';
 import { FileError, UsageError } from '../errors.ts';
-import type { LoadedDictionary } from '../evaluation/index.ts';
+import { checkReading, formatReading, reaches, type FeatureFilter, type LoadedDictionary, type Reading } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { note } from './terminal.ts';
 import { checkSite, formatSite, hookOf, IOI_POSITIONS, parseSite, type SiteAddress } from '../task/index.ts';
 
+export interface LoadChoice {
+  /** Positions of the task's sites. */
+  positions?: readonly string[];
+  /** Of dictionaries trained on text, features that were active on a smaller share of its tokens are left out. */
+  minFrequency?: number;
+}
+
+/** Fewer than one activation in a million tokens is ultra-low (arXiv 2405.08366, A.11). */
+export const MIN_FREQUENCY = 1e-6;
+
 /**
- * Loads everything that `--sae` names, each as PATH or SITE=PATH. UsageError for a dictionary without a site, or of another model, hook or
- * position; ShapeError for one that is not as wide as its site; FileError for broken files. On an error nothing stays loaded.
+ * Loads everything that `--sae` names, each as PATH, SITE=PATH or HOOK[:HEAD]=PATH. Dictionaries that name no position were trained on text: each
+ * serves all sites of its head. UsageError for a dictionary without a site or hook, or of another model, hook or position; ShapeError for one that
+ * is not as wide as its site; FileError for broken files. On an error nothing stays loaded.
  */
-export async function loadDictionaries(model: Gpt2, given: readonly string[], positions: readonly string[] = IOI_POSITIONS): Promise<LoadedDictionary[]> {
+export async function loadDictionaries(model: Gpt2, given: readonly string[], { positions = IOI_POSITIONS, minFrequency = MIN_FREQUENCY }: LoadChoice = {}): Promise<LoadedDictionary[]> {
   const loaded: LoadedDictionary[] = [];
   try {
     for (const text of given) {
-      const split = /^([qkvz]@L\d+H\d+@[^=]+)=(.+)$/.exec(text);
-      const path = split ? split[2]! : text;
+      const [, named, path = text] = /^([qkvz]@L\d+H\d+@[^=]+|blocks\.\d+\.[\w.]+(?::\d+)?)=(.+)$/.exec(text) ?? [];
+      const place = named === undefined ? null : named.startsWith('blocks.') ? readingOf(named) : parseSite(named, positions);
       const paths = await directoriesIn(path);
-      if (split && paths.length !== 1) throw new UsageError(`--sae ${text}: ${path} holds ${paths.length} dictionaries; a site can be given to one only`);
-      for (const one of paths) loaded.push(await loadOne(model, one, split ? parseSite(split[1]!, positions) : null, positions));
+      if (place && paths.length !== 1) throw new UsageError(`--sae ${text}: ${path} holds ${paths.length} dictionaries; a site can be given to one only`);
+      for (const one of paths) loaded.push(await loadOne(model, one, place, { positions, minFrequency }));
     }
     return withDistinctNames(loaded);
   } catch (error) {
@@ -43,44 +54,93 @@ async function directoriesIn(path: string): Promise<string[]> {
   return found;
 }
 
-async function loadOne(model: Gpt2, path: string, given: SiteAddress | null, positions: readonly string[]): Promise<LoadedDictionary> {
+async function loadOne(model: Gpt2, path: string, given: SiteAddress | Reading | null, { positions, minFrequency }: Required<LoadChoice>): Promise<LoadedDictionary> {
   const { directory, file } = splitAddress(path);
   const source = openSource(directory);
-  const choice = file === undefined ? {} : { file };
+  const hook = given && 'hook' in given ? given : null;
+  const choice = { ...(file === undefined ? {} : { file }), ...(hook ? { hook: hook.hook } : {}) };
   const { metadata } = await readSaeConfig(source, choice);
-  const site = given ?? siteOf(metadata, path, positions);
-  checkSite(site, model.config);
-  const dictionary = await loadSae(model.gpu, source, {
-    width: model.config.headWidth, hookName: hookOf(site), headIndex: site.head, position: site.position, modelHash: model.hash,
+  const place = placeOf(metadata, given, path, positions);
+  const { site, reads } = place;
+  if (site) checkSite(site, model.config);
+  const sae = await loadSae(model.gpu, source, {
+    width: model.hooks.columns(model.hooks.get(reads.hook), reads.head ?? undefined).width, hookName: reads.hook, headIndex: reads.head, ...(site ? { position: site.position } : {}), modelHash: model.hash,
     weightProcessing: { ...model.processing },
   }, choice);
-  for (const warning of dictionary.warnings) note(`${path}: ${warning}`);
+  for (const warning of sae.warnings) note(`${path}: ${warning}`);
+  const { dictionary, filter } = place.trainedOn === 'text' ? frequent(sae, minFrequency, path) : { dictionary: sae, filter: null };
   const l1 = metadata.l1_coefficient;
   const scale = metadata.activation_scale;
   // A frozen decoder is told by the metadata alone.
-  const variant = metadata['variant'] === 'frozen' ? 'frozen' : dictionary.variant;
+  const kind = metadata['variant'] === 'frozen' ? 'frozen' : dictionary.variant;
   const sparsity = dictionary.k !== null ? ` K=${dictionary.k}` : typeof l1 === 'number' ? ` λ=${l1}` : '';
+  // Those of a whole language compete for a site among themselves, as another variant.
+  const suffix = place.trainedOn === 'text' ? ' (text)' : '';
   return {
-    site, variant, dictionary, name: `${variant}${sparsity}`,
-    lambda: typeof l1 === 'number' ? l1 : null, scale: typeof scale === 'number' ? scale : null,
+    ...place, variant: `${kind}${suffix}`, dictionary, name: `${kind}${sparsity}${suffix}`,
+    lambda: typeof l1 === 'number' ? l1 : null, scale: typeof scale === 'number' ? scale : null, ...(filter ? { filter } : {}),
   };
 }
 
-/** The site that a dictionary's metadata name: our own `site`, or SAELens' hook and head with the semantic position. */
-function siteOf(metadata: Readonly<Record<string, unknown>>, path: string, positions: readonly string[]): SiteAddress {
-  if (typeof metadata.site === 'string') return parseSite(metadata.site, positions);
-  const hook = /^blocks\.(\d+)\.attn\.hook_([qkvz])$/.exec(String(metadata.hook_name ?? ''));
-  if (hook && typeof metadata.hook_head_index === 'number' && typeof metadata.position === 'string') {
-    return parseSite(formatSite({ kind: hook[2] as SiteAddress['kind'], layer: Number(hook[1]), head: metadata.hook_head_index, position: metadata.position }), positions);
+type Place = Required<Pick<LoadedDictionary, 'site' | 'reads'>> & Pick<LoadedDictionary, 'trainedOn'>;
+
+/**
+ * Where a dictionary is to be used and what it reads: at one site, which is given or which its metadata name (our own `site`, or SAELens' hook and
+ * head with a semantic position); or wherever the hook and head that they name reach, where they name no position.
+ */
+function placeOf(metadata: Readonly<SaeMetadata>, given: SiteAddress | Reading | null, path: string, positions: readonly string[]): Place {
+  const own = siteOf(metadata, positions);
+  const site = given && !('hook' in given) ? given : own;
+  if (own) return { site, reads: { hook: hookOf(site!), head: site!.head }, trainedOn: 'task' };
+  const { hook_name: hook, hook_head_index: head } = metadata;
+  if (given && 'hook' in given) {
+    checkReading(given, `--sae ${path}`);
+    return { site: null, reads: given, trainedOn: 'text' };
   }
-  throw new UsageError(`--sae ${path}: its cfg.json does not name a head's site and position; give them, as in --sae z@L0H3@end=${path}`);
+  if (typeof hook !== 'string') {
+    // Nothing is known of where it comes from.
+    if (site) return { site, reads: { hook: hookOf(site), head: site.head } };
+    throw new UsageError(`--sae ${path}: its cfg.json does not name a hook; give a site or a hook, as in --sae z@L0H3@end=${path} or --sae blocks.0.attn.hook_z:3=${path}`);
+  }
+  const reads = { hook, head: typeof head === 'number' ? head : null };
+  if (!site) checkReading(reads, `--sae ${path}`);
+  else if (!reaches(reads, site)) throw new UsageError(`--sae ${formatSite(site)}=${path}: reads ${formatReading(reads)}, which is not what is at that site`);
+  return { site, reads, trainedOn: 'text' };
+}
+
+function siteOf(metadata: Readonly<SaeMetadata>, positions: readonly string[]): SiteAddress | null {
+  if (typeof metadata['site'] === 'string') return parseSite(metadata['site'], positions);
+  const hook = /^blocks\.(\d+)\.attn\.hook_([qkvz])$/.exec(String(metadata.hook_name ?? ''));
+  if (!hook || typeof metadata.hook_head_index !== 'number' || typeof metadata['position'] !== 'string') return null;
+  return parseSite(formatSite({ kind: hook[2] as SiteAddress['kind'], layer: Number(hook[1]), head: metadata.hook_head_index, position: metadata['position'] }), positions);
+}
+
+/** HOOK or HOOK:HEAD. */
+function readingOf(text: string): Reading {
+  const [hook = '', head] = text.split(':');
+  return { hook, head: head === undefined ? null : Number(head) };
+}
+
+/** The dictionary without its features of low frequency, where frequencies are known. */
+function frequent(sae: Sae, minFrequency: number, path: string): { dictionary: Sae; filter: FeatureFilter | null } {
+  if (!sae.frequencies || minFrequency === 0) return { dictionary: sae, filter: null };
+  const kept = frequentFeatures(sae.frequencies, minFrequency);
+  const dropped = sae.features - kept.length;
+  const filter = { kept, dropped, minFrequency };
+  if (dropped === 0) return { dictionary: sae, filter };
+  try {
+    note(`${path}: ${dropped} of ${sae.features} features are left out, which were active on less than a share of ${minFrequency} of the tokens in training`);
+    return { dictionary: withFeatures(sae, kept), filter };
+  } finally {
+    sae.dispose();
+  }
 }
 
 /** Two dictionaries of one name at one site are told apart by a number. */
 function withDistinctNames(loaded: LoadedDictionary[]): LoadedDictionary[] {
   const taken = new Map<string, number>();
   return loaded.map((one) => {
-    const key = `${formatSite(one.site)} ${one.name}`;
+    const key = `${one.site ? formatSite(one.site) : formatReading(one.reads!)} ${one.name}`;
     const before = taken.get(key) ?? 0;
     taken.set(key, before + 1);
     return before === 0 ? one : { ...one, name: `${one.name} #${before + 1}` };

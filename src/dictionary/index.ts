@@ -7,6 +7,7 @@ export {
   columnIds, columnSpaces, independent, ioiParametrization, IOI_PARAMETRIZATIONS, type AttributeSpace, type Parametrization, type Term,
 } from './parametrization.ts';
 export { Sae, type SaeMetadata, type SaeOptions, type SaeVariantName } from './sae.ts';
+export { frequentFeatures, logFrequencies, withFeatures } from './frequency.ts';
 export { saeFiles } from './saelens.ts';
 export { loadSae, openSae, readSaeConfig, splitAddress } from './formats/load.ts';
 export { type ExpectedSite } from './formats/check.ts';

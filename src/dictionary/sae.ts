@@ -40,6 +40,8 @@ export interface SaeOptions {
   normalization?: RowNormalization | null;
   /** What a user should know before trusting it here, a sentence each. */
   warnings?: readonly string[];
+  /** Share of the training's examples on which each feature was active, [features]; null where that is not known. */
+  frequencies?: Float32Array | null;
 }
 
 export class Sae implements Dictionary {
@@ -57,14 +59,17 @@ export class Sae implements Dictionary {
   readonly normalization: RowNormalization | null;
   /** Risks that were seen when it was loaded, a sentence each; none of them changes a number. */
   readonly warnings: readonly string[];
+  /** Share of the training's examples on which each feature was active, [features]; null where that is not known. */
+  readonly frequencies: Float32Array | null;
   private gram: Tensor | null | undefined;
   /** What codes of a normalising dictionary were made of. */
   private readonly encoded = new WeakMap<Tensor, Tensor>();
 
   /** Takes over the weights. Throws ShapeError if they do not fit together or one is missing, UsageError for a top-k dictionary without its k. */
-  constructor(name: string, weights: SaeWeights, metadata: SaeMetadata = {}, { variant = 'vanilla', k, signed = false, normalization = null, warnings = [] }: SaeOptions = {}) {
+  constructor(name: string, weights: SaeWeights, metadata: SaeMetadata = {}, { variant = 'vanilla', k, signed = false, normalization = null, warnings = [], frequencies = null }: SaeOptions = {}) {
     const { features, width, batched } = saeWidths(weights);
     if (batched) throw new ShapeError(`sae ${name}: weights of a single dictionary are needed, not a stack`);
+    if (frequencies && frequencies.length !== features) throw new ShapeError(`sae ${name}: ${frequencies.length} frequencies do not fit ${features} features`);
     const own: SaeVariant = variant === 'frozen' ? 'vanilla' : variant;
     for (const part of finishedParts(own)) if (!weights[part]) throw new ShapeError(`sae ${name}: a ${variant} dictionary needs the tensor ${part}`);
     if (variant === 'topk' && !(k !== undefined && Number.isInteger(k) && k >= 1 && k <= features)) throw new UsageError(`sae ${name}: k is ${k}, but a topk dictionary needs a whole number from 1 to ${features}`);
@@ -78,6 +83,7 @@ export class Sae implements Dictionary {
     this.metadata = metadata;
     this.normalization = normalization;
     this.warnings = warnings;
+    this.frequencies = frequencies;
   }
 
   /** Codes f, [n, features]; not negative but for signed kinds. Throws ShapeError if the activations are not as wide as the dictionary. */

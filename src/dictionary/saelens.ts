@@ -7,13 +7,14 @@
  */
 import { encodeSafetensors, type TensorToWrite } from '../files/index.ts';
 import { transpose, type SaePart } from '../tensor/index.ts';
+import { logFrequencies } from './frequency.ts';
 import { ARCHITECTURE_OF, SAELENS_PARTS } from './formats/saelens.ts';
 import type { PartPlace } from './formats/format.ts';
 import type { Sae } from './sae.ts';
 
-/** The files of a dictionary in SAELens' layout, by name. */
+/** The files of a dictionary in SAELens' layout, by name; `sparsity.safetensors` among them where it is known how often features are active. */
 export async function saeFiles(sae: Sae): Promise<Record<string, Uint8Array>> {
-  const { dIn, features, weights, metadata, variant, k, kind, normalization } = sae;
+  const { dIn, features, weights, metadata, variant, k, kind, normalization, frequencies } = sae;
   const architecture = ARCHITECTURE_OF[variant];
   const tensors: Record<string, TensorToWrite> = {};
   for (const [part, [name, across]] of Object.entries(SAELENS_PARTS[architecture]) as [SaePart, PartPlace][]) {
@@ -29,5 +30,6 @@ export async function saeFiles(sae: Sae): Promise<Record<string, Uint8Array>> {
   return {
     'cfg.json': new TextEncoder().encode(`${JSON.stringify(config, null, 2)}\n`),
     'sae_weights.safetensors': encodeSafetensors(tensors),
+    ...(frequencies ? { 'sparsity.safetensors': encodeSafetensors({ sparsity: { dtype: 'F32', shape: [features], data: logFrequencies(frequencies) } }) } : {}),
   };
 }

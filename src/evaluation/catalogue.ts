@@ -5,6 +5,16 @@ import { add, gatherRows, sub, Tensor } from '../tensor/index.ts';
 import type { PatchedPrompts } from './patching.ts';
 import type { CurvePoint } from './results.ts';
 
+/** What is left of a dictionary whose features of low frequency were dropped. */
+export interface FeatureFilter {
+  /** The number that each feature that is left had before. */
+  kept: Uint32Array;
+  /** How many are gone. */
+  dropped: number;
+  /** Features that were active on a smaller share of the training's examples are gone. */
+  minFrequency: number;
+}
+
 /** One dictionary at one site. */
 export interface Entry {
   /** As results.json calls it: `supervised`, or the variant and what sets it apart, such as `vanilla λ=1`. */
@@ -17,6 +27,9 @@ export interface Entry {
   lambda: number | null;
   scale: number | null;
   curve: CurvePoint[];
+  /** Where a loaded dictionary's examples came from, as far as known. */
+  trainedOn?: 'task' | 'text';
+  filter?: FeatureFilter;
   /** Epoch of training that an SAE is of, where several of one training are there. */
   epoch?: number | null;
   /** Features by falling F1 with each attribute's values, for edits by interpretations; the catalogue's to dispose. */

@@ -5,7 +5,8 @@ import type { Gpt2 } from '../model/index.ts';
 import { formatSite, trainedOn, type Prompts, type SiteAddress } from '../task/index.ts';
 import { activeMask, meanColumns, sub, sumRows, sumSquaresRows, type Tensor } from '../tensor/index.ts';
 import { trainSaes, type LogRecord, type SaeJob, type TrainSettings } from '../training/index.ts';
-import { attributeIds, Catalogue } from './catalogue.ts';
+import { attributeIds, Catalogue, type Entry, type FeatureFilter } from './catalogue.ts';
+import { formatReading, reaches, type Reading } from './serving.ts';
 import { mean, weightStatistics } from './formulas.ts';
 import type { CurvePoint, DictionaryRow, WeightRow } from './results.ts';
 
@@ -22,15 +23,22 @@ export interface SaePlan extends Partial<Omit<TrainSettings, 'seed'>> {
   lambdas: readonly number[];
 }
 
-/** A dictionary from elsewhere and the site it was made for. */
+/** A dictionary from elsewhere. */
 export interface LoadedDictionary {
-  site: SiteAddress;
+  /** The site it was made for, or is to serve alone; null for one that serves every site that what it reads reaches (serving.ts). */
+  site: SiteAddress | null;
+  /** Needed where there is no site. */
+  reads?: Reading;
   /** name in the results, beginning with the variant */
   name: string;
   variant: string;
   lambda: number | null;
   scale: number | null;
   dictionary: Dictionary;
+  /** Where its examples came from, as far as known: prompts of a task, or text. */
+  trainedOn?: 'task' | 'text';
+  /** Those of its features that were kept, and by which frequency: of a dictionary without the rest. */
+  filter?: FeatureFilter;
 }
 
 export interface Fitting {
@@ -86,20 +94,26 @@ export async function trainVanilla(
 export function checkLoaded(model: Gpt2, loaded: readonly LoadedDictionary[], made: readonly string[], lambdas: readonly number[]): void {
   const planned = made.flatMap((name) => (name === 'vanilla' ? lambdas.map(vanillaName) : [name]));
   const taken = new Set<string>();
-  for (const { site, name, dictionary } of loaded) {
+  for (const { site, reads, name, dictionary } of loaded) {
+    const where = site ? formatSite(site) : reads && formatReading(reads);
+    if (where === undefined) throw new UsageError(`dictionary ${name} has neither a site nor a hook that it reads`);
     if (dictionary.dIn !== model.config.headWidth) {
-      throw new ShapeError(`dictionary ${name} takes activations of width ${dictionary.dIn}, but ${formatSite(site)} of ${model.name} has width ${model.config.headWidth}`);
+      throw new ShapeError(`dictionary ${name} takes activations of width ${dictionary.dIn}, but ${where} of ${model.name} has width ${model.config.headWidth}`);
     }
-    const key = `${formatSite(site)} ${name}`;
-    if (taken.has(key) || planned.includes(name)) throw new UsageError(`two dictionaries at ${formatSite(site)} would be called ${name}`);
+    const key = `${where} ${name}`;
+    if (taken.has(key) || planned.includes(name)) throw new UsageError(`two dictionaries at ${where} would be called ${name}`);
     taken.add(key);
   }
 }
 
-/** Adds dictionaries from elsewhere. */
-export function addLoaded(catalogue: Catalogue, loaded: readonly LoadedDictionary[]): void {
-  for (const { site, name, variant, lambda, scale, dictionary } of loaded) {
-    catalogue.add(site, { name, variant, dictionary, source: 'loaded', lambda, scale, curve: [] });
+/** Adds dictionaries from elsewhere at those of the sites that they serve. UsageError where two at a site would have one name. */
+export function addLoaded(catalogue: Catalogue, loaded: readonly LoadedDictionary[], sites: readonly SiteAddress[]): void {
+  for (const { site: only, reads, name, variant, lambda, scale, dictionary, trainedOn: on, filter } of loaded) {
+    const entry: Entry = { name, variant, dictionary, source: 'loaded', lambda, scale, curve: [], ...(on ? { trainedOn: on } : {}), ...(filter ? { filter } : {}) };
+    for (const site of only ? [only] : sites.filter((one) => reaches(reads!, one))) {
+      if (catalogue.find(site, name)) throw new UsageError(`two dictionaries at ${formatSite(site)} would be called ${name}`);
+      catalogue.add(site, entry);
+    }
   }
 }
 
@@ -117,7 +131,7 @@ export async function describe(
   for (const site of sites) {
     const own = activations.get(formatSite(site))!;
     const { gpu } = own;
-    for (const { name, variant, dictionary, source, lambda, scale, curve } of catalogue.at(site)) {
+    for (const { name, variant, dictionary, source, lambda, scale, curve, trainedOn: on, filter } of catalogue.at(site)) {
       const measured = gpu.scope(() => {
         const codes = dictionary.encode({ activations: own, attributes: attributeIds(prompts) });
         return {
@@ -133,6 +147,7 @@ export async function describe(
       dictionaries.push({
         name, variant, site: formatSite(site), source, features: dictionary.features, lambda, scale,
         explainedVariance: total > 0 ? 1 - mean(error) / total : null, l0: mean(active), curve,
+        ...(on ? { trainedOn: on } : {}), ...(filter ? { dropped: filter.dropped, minFrequency: filter.minFrequency } : {}),
       });
       weights.push({ site: formatSite(site), dictionary: name, ...statisticsOf(contributions, dictionary.features) });
     }

@@ -14,12 +14,13 @@ import { choose } from './choice.ts';
 import { controlRows } from './control.ts';
 import { addLoaded, BUILT_IN, checkLoaded, describe, fitSupervised, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
 import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './formulas.ts';
-import { interpretabilityRow } from './interpretability.ts';
+import { interpretabilityRow, TEXT_UNION_LIMIT, UNION_LIMIT } from './interpretability.ts';
 import { Interpreter } from './interpreter.ts';
 import { editsOf, FEATURE_EDITS, type EditPlan } from './methods.ts';
 import { addRankings, editedAttributes } from './rankings.ts';
 import { RESULTS_SCHEMA, type InterpretabilityRow, type Results, type SiteRow } from './results.ts';
 import { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
+import { checkServes, reaches } from './serving.ts';
 import { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
 import { sampleEdited, seedsOf, withEveryValue, type EvaluationTask } from './task.ts';
 
@@ -107,7 +108,7 @@ function checkOptions(model: Gpt2, options: EvaluationOptions): void {
     names.add(name);
     for (const site of sites) checkSite(site, model.config);
   }
-  for (const { site } of options.loaded) checkSite(site, model.config);
+  for (const { site } of options.loaded) if (site) checkSite(site, model.config);
   checkLoaded(model, options.loaded, options.dictionaries, options.sae.lambdas);
 }
 
@@ -137,6 +138,7 @@ class Evaluation {
 
     const { ranking, sections } = await this.phase('sites', (progress) => this.sections(progress));
     const sites = distinctSites(sections.flatMap((section) => section.sites));
+    for (const { site, reads, name } of options.loaded) if (!site) checkServes(reads!, name, sites);
     const collect = (prompts: Prompts, name: string) => this.phase(name, (progress) => this.activations(prompts, sites, progress));
     const interpretedActivations = await collect(interpreted, 'training activations');
     const trainingActivations = new Map([...interpretedActivations].map(([site, all]) => [site, all.rows(0, training.count)]));
@@ -148,7 +150,7 @@ class Evaluation {
     if (options.dictionaries.includes('vanilla')) {
       await this.phase('SAE training', (progress) => trainVanilla(model, catalogue, sites, trainingActivations, this.fitting(progress)));
     }
-    addLoaded(catalogue, options.loaded);
+    addLoaded(catalogue, options.loaded, sites);
     if (options.methods.includes('aware')) {
       await this.phase('rankings', () => addRankings(model.gpu, catalogue, sites, { prompts: interpreted, activations: interpretedActivations }, { attributesAt: editedAttributes(sections), signal: this.watching.signal }));
     }
@@ -220,7 +222,7 @@ class Evaluation {
   private sections(progress: (done: number, total: number) => void): Promise<{ ranking: SiteRow[]; sections: EditedSection[] }> {
     const { model, task, options, watching } = this;
     if (options.crossSections) return Promise.resolve(givenSections(options.crossSections, options.origin, task));
-    return findSections(model, task, { ...options.discovery, seed: options.seed, extra: options.loaded.map(({ site }) => site) }, { ...watching, onProgress: progress });
+    return findSections(model, task, { ...options.discovery, seed: options.seed, extra: options.loaded.map(({ site, reads }) => site ?? ((one: SiteAddress) => reaches(reads!, one))) }, { ...watching, onProgress: progress });
   }
 
   private async activations(prompts: Prompts, sites: readonly SiteAddress[], progress: (done: number, total: number) => void): Promise<Map<string, Tensor>> {
@@ -236,21 +238,28 @@ class Evaluation {
   }
 
   private async interpret(prompts: Prompts, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>, progress: (done: number, total: number) => void): Promise<InterpretabilityRow[]> {
-    const interpreter = new Interpreter(this.model.gpu, prompts);
+    const { gpu } = this.model;
     const rows: InterpretabilityRow[] = [];
+    // One for each limit on unions, made when it is needed.
+    const interpreters = new Map<number, Interpreter>();
+    const limited = (unionLimit: number): Interpreter => interpreters.get(unionLimit) ?? interpreters.set(unionLimit, new Interpreter(gpu, prompts, { unionLimit })).get(unionLimit)!;
     try {
       for (const [index, site] of sites.entries()) {
         this.watching.signal?.throwIfAborted();
-        for (const { name, dictionary } of this.catalogue.at(site)) {
+        for (const { name, dictionary, trainedOn, filter } of this.catalogue.at(site)) {
+          const unionLimit = trainedOn === 'text' ? TEXT_UNION_LIMIT : UNION_LIMIT;
           const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: attributeIds(prompts) });
-          const { counts, interpretations } = await interpreter.interpret(codes, site.position);
+          const { counts, interpretations } = await limited(unionLimit).interpret(codes, site.position);
           codes.dispose();
-          rows.push(interpretabilityRow({ site: formatSite(site), dictionary: name }, counts, interpretations, prompts.count));
+          const row = interpretabilityRow({ site: formatSite(site), dictionary: name }, counts, interpretations, prompts.count);
+          rows.push({
+            ...row, best: row.best.map((one) => ({ ...one, feature: filter ? filter.kept[one.feature]! : one.feature })), ...(unionLimit === UNION_LIMIT ? {} : { unionLimit }),
+          });
         }
         progress(index + 1, sites.length);
       }
     } finally {
-      interpreter.dispose();
+      for (const interpreter of interpreters.values()) interpreter.dispose();
     }
     return rows;
   }

@@ -2,7 +2,8 @@
 export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } from './evaluate.ts';
 export { ioiEvaluation, type EvaluationTask, type IoiEvaluationOptions, sampleEdited, seedsOf, withEveryValue, type EditedPrompts } from './task.ts';
 export { describe, fitSupervised, trainVanilla, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
-export { Catalogue, type EditedSection, type Entry } from './catalogue.ts';
+export { checkReading, formatReading, reaches, type Reading } from './serving.ts';
+export { Catalogue, type EditedSection, type Entry, type FeatureFilter } from './catalogue.ts';
 export { addRankings, editedAttributes, rankByF1, rankFeatures, type RankedPrompts, type RankingOptions } from './rankings.ts';
 export { approximationRows, bestByDistance, bestByTradeOffs, eachDictionary, eachSupervised, type Approximated } from './approximation.ts';
 export { bestTradeOff, Choice, choose, chooseByTradeOff, TRADE_OFF, type TradeOff } from './choice.ts';
@@ -30,7 +31,7 @@ export { saeBenchSchema, saebenchJsonSchema, saebenchResult, type SaeBenchInputs
 export { logitDiffRecovered, measureRecovered, recoveredRowSchema, type LogitDiffs, type RecoveredOptions, type RecoveredRow, type RecoveredStudy } from './ld-recovered.ts';
 export { interpretabilityRow as interpretabilityRowFrom, interpretFeatures, propertiesOf } from './interpretability.ts';
 export { Interpreter, type Interpreted, type InterpreterOptions } from './interpreter.ts';
-export { UNION_LIMIT, type ActiveCounts, type Interpretation } from './interpretability.ts';
+export { TEXT_UNION_LIMIT, UNION_LIMIT, type ActiveCounts, type Interpretation } from './interpretability.ts';
 export type { Grouping, Properties, PropertyKind } from './predicates.ts';
 export {
   CAUSAL_THRESHOLDS, featurePatchRow, interpretedApproximation, interpretedApproximationRow, patchFeatures,

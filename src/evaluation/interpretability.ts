@@ -15,8 +15,10 @@ import { UsageError } from '../errors.ts';
 
 export { groupSizes, propertiesOf, type Grouping, type Properties, type PropertyKind } from './predicates.ts';
 
-/** At most this many values in a union, unless told; the paper allows 30 for dictionaries of a whole language. */
+/** At most this many values in a union, unless told. */
 export const UNION_LIMIT = 10;
+/** The same for features of dictionaries of a whole language (arXiv 2405.08366, A.12). */
+export const TEXT_UNION_LIMIT = 30;
 
 /**
  * Refuses prompts on which some value never occurs: its recall would be 0/0, and a ranking of features for it arbitrary (the trap of the

@@ -148,9 +148,10 @@ export const interpretabilityRow = z.object({
     percentile90: z.number().nullable(),
   }).describe('distribution over alive features of the F1 of the best interpretation'),
   best: z.array(z.object({
-    feature: count, property: z.string(), kind: z.string(), f1: z.number(), precision: z.number(), recall: z.number(), active: count,
+    feature: count.describe('number in the dictionary as it was loaded or made'), property: z.string(), kind: z.string(), f1: z.number(), precision: z.number(), recall: z.number(), active: count,
   })).describe('the best interpreted features, at most ten'),
   activePerPrompt: z.number().describe('mean number of active features'),
+  unionLimit: count.optional().describe('most values in a union; absent where it is 10'),
 });
 
 export const weightRow = z.object({
@@ -179,6 +180,9 @@ export const dictionaryRow = z.object({
   explainedVariance: z.number().nullable().describe('1 - sum |x - reconstruction|^2 / sum |x - mean|^2 on the scored prompts'),
   l0: z.number().describe('mean active features on the scored prompts'),
   curve: z.array(curvePoint).describe('training curve; empty where there was no training here'),
+  trainedOn: z.enum(['task', 'text']).optional().describe('where the examples of a loaded dictionary came from: prompts of a task at the site, or text at every position; absent where not known'),
+  dropped: count.optional().describe('features left out because they were active too seldom in training; `features` does not count them. Absent where their frequencies are not known or not asked for'),
+  minFrequency: share.optional().describe('share of tokens that a feature must have been active on in training, or it is left out'),
 });
 
 const environment = z.object({

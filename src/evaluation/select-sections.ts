@@ -23,8 +23,8 @@ export interface DiscoveryOptions {
 
 interface Finding extends DiscoveryOptions {
   seed: number;
-  /** Sites that get a cross-section of their own whatever their effect: those of loaded dictionaries. */
-  extra: readonly SiteAddress[];
+  /** Sites that get a cross-section of their own whatever their effect, those of loaded dictionaries: named, or the strongest that is of a kind. */
+  extra: readonly (SiteAddress | ((site: SiteAddress) => boolean))[];
 }
 
 interface Watching {
@@ -44,7 +44,9 @@ export async function findSections(model: Gpt2, task: EvaluationTask, options: F
   const contrast = contrastFor(task, options.prompts, options.seed);
   const ranking = await rankSites(model, contrast, { threshold: options.threshold, kinds: options.kinds, positions: options.positions, ...watching });
   const found: FoundSection[] = sectionsFrom(ranking, { strong: options.strong, limit: options.sections });
-  for (const site of options.extra) {
+  for (const wanted of options.extra) {
+    const site = typeof wanted === 'function' ? strongest(ranking, found, wanted) : wanted;
+    if (!site) continue;
     const name = formatSite(site);
     if (!found.some((section) => section.name === name)) found.push({ name, sites: [site] });
   }
@@ -54,6 +56,13 @@ export async function findSections(model: Gpt2, task: EvaluationTask, options: F
     return { ...section, origin: 'discovered', effects: own, edits: Object.keys(own).filter((name) => own[name]! >= options.threshold).map((name) => [name]) };
   });
   return { ranking, sections };
+}
+
+/** The first site of the ranking that is wanted; null if a cross-section has one already, or none is there. */
+function strongest(ranking: readonly SiteRow[], found: readonly FoundSection[], wanted: (site: SiteAddress) => boolean): SiteAddress | null {
+  if (found.some(({ sites }) => sites.length === 1 && wanted(sites[0]!))) return null;
+  const row = ranking.find(wanted);
+  return row ? { kind: row.kind, layer: row.layer, head: row.head, position: row.position } : null;
 }
 
 /** Cross-sections as given, with the published edits, or else every attribute by itself. Their sites count as selected, with no effect measured. */

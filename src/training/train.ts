@@ -85,6 +85,8 @@ class Run {
   /** Steps done. */
   step = 0;
   private placed: Placed[] = [];
+  /** Share of the examples of the last survey on which each feature was active, by job. */
+  private readonly frequencies: Float32Array[] = [];
   private readonly sites: SiteData[] = [];
   private order: Tensor | null = null;
   private readonly gpu: Gpu;
@@ -183,7 +185,10 @@ class Run {
     for (const record of records) checkLoss(record);
     if (logs) await onLog?.(records);
     // Before resampling, and after the epoch's counters were read, which it uses.
-    if (snapshot) await onSnapshot(epoch, this.saes(), await this.survey());
+    if (snapshot) {
+      const figures = await this.survey();
+      await onSnapshot(epoch, this.saes(), figures);
+    }
     if (!resamples) return;
     for (const [i, { batch }] of this.placed.entries()) await resample(this.gpu, batch, this.settings, activity[i]!, epoch);
   }
@@ -201,12 +206,15 @@ class Run {
     return saveCheckpoint(this.placed, this.step, this.settings, this.stream?.state(Math.floor(this.step / this.schedule.perEpoch)));
   }
 
-  /** Figures over all examples with the weights as they are. */
+  /** Figures over all examples with the weights as they are; notes how often features are active. */
   async survey(): Promise<LogRecord[]> {
     const records: LogRecord[] = [];
     for (const { batch, members } of this.placed) {
       const { sums, fired } = await batch.survey();
-      members.forEach((job, i) => { records[job] = this.record(job, sums[i]!, deadFraction(fired[i]!), 0, Math.floor(this.step / this.schedule.perEpoch)); });
+      members.forEach((job, i) => {
+        records[job] = this.record(job, sums[i]!, deadFraction(fired[i]!), 0, Math.floor(this.step / this.schedule.perEpoch));
+        this.frequencies[job] = Float32Array.from(fired[i]!, (count) => count / this.examples);
+      });
     }
     for (const record of records) checkLoss(record);
     return records;
@@ -216,19 +224,21 @@ class Run {
     const out: Sae[] = [];
     for (const { batch, members } of this.placed) {
       members.forEach((job, i) => {
-        out[job] = this.sae(batch, i);
+        out[job] = this.sae(batch, i, job);
       });
     }
     return out;
   }
 
-  private sae(batch: SaeBatch, i: number): Sae {
+  private sae(batch: SaeBatch, i: number, job: number): Sae {
     const { name, l1, k, seed, metadata } = batch.jobs[i]!;
     const { variant } = batch;
     const signed = (variant === 'gated' && this.settings.signedMagnitude) || (variant === 'topk' && this.settings.signedTopk);
     const sparsity = { ...(l1 === undefined ? {} : { l1_coefficient: l1 }), ...(k === undefined ? {} : { k }) };
     return new Sae(name, batch.finished(i), { ...metadata, variant, ...sparsity, seed, activation_scale: batch.scales[i]!, training_steps: this.step }, {
       variant, ...(k === undefined ? {} : { k }), ...(signed ? { signed } : {}), ...(isOwnScale(this.settings.inputs) ? { normalization: this.settings.inputs } : {}),
+      // Of a task's prompts it says nothing of how rare a feature is.
+      frequencies: this.stream ? this.frequencies[job] ?? null : null,
     });
   }
 

@@ -10,7 +10,7 @@ import type { FoundSae, SaeChoice, SaeFileConfig, SaeFiles, SaeFormat } from './
 import { kk } from './kk.ts';
 import { openai } from './openai.ts';
 import { releaseOf, type Release } from './releases.ts';
-import { saelens } from './saelens.ts';
+import { readSparsity, saelens } from './saelens.ts';
 import { sparsify } from './sparsify.ts';
 import { readWeights } from './weights.ts';
 
@@ -28,7 +28,10 @@ export async function loadSae(gpu: Gpu, source: FileSource, expected: ExpectedSi
   const { config } = found;
   const { variant, k, signed, normalization, name, metadata } = config;
   const warnings = [...config.warnings, ...checkSite(config, expected, choice.file === undefined ? source.name : `${source.name}/${choice.file}`)];
-  return new Sae(name, await readWeights(gpu, found), metadata, { variant, ...(k === null ? {} : { k }), ...(signed ? { signed } : {}), normalization, warnings });
+  const sparsity = config.layout === saelens.name ? await readSparsity(source) : null;
+  if (sparsity && sparsity.length !== config.features) throw new FileError(`${source.name}/sparsity.safetensors: has ${sparsity.length} frequencies, but cfg.json says ${config.features} features`);
+  const frequencies = sparsity && sparsity.map((log) => 10 ** log);
+  return new Sae(name, await readWeights(gpu, found), metadata, { variant, ...(k === null ? {} : { k }), ...(signed ? { signed } : {}), normalization, warnings, frequencies });
 }
 
 /** What the dictionary's files say of it. FileError naming the field for everything that no kind here is. */
