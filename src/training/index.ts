@@ -11,4 +11,5 @@ export { trainSweep, type SweepEntry, type SweepManifest, type SweepPlan, type S
 export { countedPositions, isHeldOut, packDefaults, TokenRows, type PackSettings, type PackState, type TokenRowsOptions } from './token-rows.ts';
 export { StreamedExamples, type ActivationStream, type PutExamples } from './stream.ts';
 export { TextActivations, type StreamSite, type TextActivationsOptions } from './text-activations.ts';
+export { cachedName, CachedActivations, checkCacheModel, readCacheManifest, writeActivations, type CacheFolder, type CacheManifest, type CachePlan } from './activation-cache.ts';
 export { shardOrder } from './tokens-order.ts';

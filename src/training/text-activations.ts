@@ -31,12 +31,13 @@ export interface TextActivationsOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-interface State { round: number; passes: number; rows: PackState }
+/** `skip` examples of the next pass were in the round before. */
+interface State { round: number; passes: number; rows: PackState; skip: number }
 
 interface Place { hook: string; offset: number; width: number }
 
 /** Rows that were read ahead, with where reading stood before them. */
-interface Ahead { from: Omit<State, 'round'>; rows: Promise<number[][]> }
+interface Ahead { from: Omit<State, 'round' | 'skip'>; rows: Promise<number[][]>; skip: number }
 
 export class TextActivations implements ActivationStream {
   /** What each site brings, [examples, width], in the order of the sites. */
@@ -53,6 +54,8 @@ export class TextActivations implements ActivationStream {
   private rows: TokenRows;
   private ahead: Ahead | null = null;
   private begun: State | null = null;
+  /** Examples of the next pass that are to be left out. */
+  private skip = 0;
 
   /** Throws UnknownSiteError for a hook that the model does not have, UsageError for a head of a hook without heads. */
   constructor(model: Gpt2, options: TextActivationsOptions) {
@@ -73,10 +76,13 @@ export class TextActivations implements ActivationStream {
       signal?.throwIfAborted();
       this.ahead ??= this.read();
       const waited = performance.now();
-      const prompts = await this.ahead.rows;
+      const { from, rows, skip } = this.ahead;
+      const prompts = await rows;
       const started = performance.now();
-      filled += this.pass(prompts, filled, put);
-      this.ahead = this.read();
+      const { taken, left } = this.pass(prompts, skip, filled, put);
+      filled += taken;
+      // What the round has no room for, the next one begins with.
+      this.ahead = left > 0 ? { from, rows, skip: skip + taken } : this.read();
       await this.model.gpu.idle();
       this.seconds.text += (started - waited) / 1000;
       this.seconds.model += (performance.now() - started) / 1000;
@@ -89,18 +95,19 @@ export class TextActivations implements ActivationStream {
   }
 
   private now(round: number): State {
-    return { round, ...(this.ahead?.from ?? this.place()) };
+    return { round, ...(this.ahead?.from ?? this.place()), skip: this.ahead?.skip ?? this.skip };
   }
 
-  private place(): Omit<State, 'round'> {
+  private place(): Omit<State, 'round' | 'skip'> {
     return { passes: this.passes, rows: this.rows.state() };
   }
 
   restore(state: unknown): void {
-    const { rows, passes } = (state ?? {}) as Partial<State>;
-    if (typeof passes !== 'number' || !Array.isArray(rows?.row)) throw new UsageError('the checkpoint does not say where reading of the text stood');
+    const { rows, passes, skip } = (state ?? {}) as Partial<State>;
+    if (typeof passes !== 'number' || typeof skip !== 'number' || !Array.isArray(rows?.row)) throw new UsageError('the checkpoint does not say where reading of the text stood');
     this.rows = this.options.open(rows);
     this.passes = passes;
+    this.skip = skip;
     this.ahead = null;
   }
 
@@ -109,7 +116,9 @@ export class TextActivations implements ActivationStream {
     const from = this.place();
     const rows = this.take(this.rows, this.options.batch);
     rows.catch(() => {});
-    return { from, rows };
+    const { skip } = this;
+    this.skip = 0;
+    return { from, rows, skip };
   }
 
   /** The next rows, from the beginning again where the text ends. Throws UsageError for text that does not fill one row. */
@@ -134,16 +143,17 @@ export class TextActivations implements ActivationStream {
     return rows;
   }
 
-  /** Runs the model and hands over the activations of tokens that count, behind those that were. Gives how many there was room for. */
-  private pass(prompts: readonly (readonly number[])[], filled: number, put: PutExamples): number {
+  /** Runs the model and hands over the activations of tokens that count, but the first `skip`, behind those that were. Gives how many there was room for, and for how many not. */
+  private pass(prompts: readonly (readonly number[])[], skip: number, filled: number, put: PutExamples): { taken: number; left: number } {
     const { special = [], examples } = this.options;
     const { gpu } = this.model;
     const counts = countedPositions(prompts, special);
     const counted = [...counts.keys()].filter((row) => counts[row] === 1);
-    this.tokens.read += prompts.length * prompts[0]!.length;
-    const taken = counted.slice(0, examples - filled);
+    if (skip === 0) this.tokens.read += prompts.length * prompts[0]!.length;
+    const taken = counted.slice(skip, skip + examples - filled);
     this.tokens.counted += taken.length;
-    if (taken.length === 0) return 0;
+    const left = Math.max(0, counted.length - skip - taken.length);
+    if (taken.length === 0) return { taken: 0, left };
     gpu.scope(() => {
       const run = this.model.run(prompts, { cache: [...new Set(this.places.map(({ hook }) => hook))], logits: 'none' });
       const index = Tensor.from(gpu, Uint32Array.from(taken), [taken.length]);
@@ -153,7 +163,7 @@ export class TextActivations implements ActivationStream {
       });
       run.dispose();
     });
-    return taken.length;
+    return { taken: taken.length, left };
   }
 }
 

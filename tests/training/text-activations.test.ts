@@ -86,7 +86,7 @@ test('training on a stream, interrupted anywhere, ends with the bits of one that
     const result = await trainSaes(gpu, jobs, { ...settings, stream, ...options });
     const bits = await Promise.all(result.saes.flatMap(({ weights }) => [weights.encoder, weights.decoder, weights.encoderBias, weights.decoderBias].map((tensor) => tensor.read())));
     for (const sae of result.saes) sae.dispose();
-      model.dispose();
+    model.dispose();
     return { ...result, bits };
   };
   const whole = await run({});
