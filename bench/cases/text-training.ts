@@ -1,6 +1,7 @@
 /**
  * Training on text from end to end: text is read, cut into tokens and packed, the model runs on it as deep as the site needs, and a dictionary
- * learns from the activations. Steady state: the first round, in which everything is compiled and measured, is left out.
+ * learns from the activations, without the loss of dead features, which a row of its own would be. Steady state: the first round, in which
+ * everything is compiled and measured, is left out.
  */
 import type { Gpu } from '../../src/gpu/index.ts';
 import { memorySource, readDocuments } from '../../src/files/index.ts';
@@ -112,7 +113,7 @@ function textCase(item: TextCase): Case {
         const before = gpu.memory().live;
         const at: Split[] = [];
         const { saes } = await trainSaes(gpu, [{ name: 'sae', variant: 'topk', data: stream.data[0]!, k: K, seed: 1 }], {
-          features, batch, epochs: rounds + 1, resampleAt: [], warmupSteps: 0, learningRate: 1e-4, stream,
+          features, batch, epochs: rounds + 1, resampleAt: [], warmupSteps: 0, learningRate: 1e-4, auxiliaryCoefficient: 0, stream,
           onLog() { at.push({ wall: performance.now() / 1000, model: stream.seconds.model, text: stream.seconds.text }); },
           onStep() { bytes = Math.max(bytes, gpu.memory().live - before); },
         });
