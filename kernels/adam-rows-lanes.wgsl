@@ -7,6 +7,7 @@ enable subgroups;
 // binding 2  first      f32 [models, rows, 4 width]   m
 // binding 3  second     f32 [models, rows, 4 width]   v
 // binding 4  rate       f32 [models]                  each model's learning rate
+// binding 5  clip       f32 [models]                  what each model's gradient is multiplied by first, if CLIP; else anything
 // Bound are rows firstRow … firstRow + count − 1 of all models' rows; width counts vectors.
 //
 // A subgroup does one row. With HELD > 0 each thread keeps its HELD vectors of the row (SUBGROUP · HELD ≥ width), so that every number is
@@ -17,6 +18,7 @@ const SUBGROUP: u32 = 8u;
 const HELD: u32 = 0u;
 const PROJECT: bool = true;
 const NORMALISE: bool = true;
+const CLIP: bool = false;
 
 struct Params {
   firstRow: u32, count: u32, rows: u32, width: u32,
@@ -28,6 +30,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> first: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> second: array<vec4f>;
 @group(0) @binding(4) var<storage, read> rate: array<f32>;
+@group(0) @binding(5) var<storage, read> clip: array<f32>;
 
 fn rowSum(value: vec4f) -> f32 {
   var sum = dot(value, vec4f(1.0));
@@ -36,7 +39,9 @@ fn rowSum(value: vec4f) -> f32 {
 }
 
 // The parameter after the step; the moments are written.
-fn stepped(item: u32, w: vec4f, g: vec4f, pace: f32) -> vec4f {
+fn stepped(item: u32, w: vec4f, whole: vec4f, pace: f32, shrink: f32) -> vec4f {
+  var g = whole;
+  if (CLIP) { g *= shrink; }
   let m = params.beta1 * first[item] + params.rest1 * g;
   let v = params.beta2 * second[item] + params.rest2 * (g * g);
   first[item] = m;
@@ -54,7 +59,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let lane = local.x % SUBGROUP;
   let inside = mine < params.count; // a thread past the end works along and writes nothing
   let row = min(mine, params.count - 1u);
-  let pace = params.factor * rate[(params.firstRow + row) / params.rows];
+  let model = (params.firstRow + row) / params.rows;
+  let pace = params.factor * rate[model];
+  var shrink = 1.0;
+  if (CLIP) { shrink = clip[model]; }
   let start = row * params.width;
   let end = start + params.width;
 
@@ -80,7 +88,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = 0u; i < HELD; i++) {
       let at = start + i * SUBGROUP + lane;
       if (inside && at < end) {
-        w[i] = stepped(at, w[i], g[i], pace);
+        w[i] = stepped(at, w[i], g[i], pace, shrink);
         squares += w[i] * w[i];
       }
     }
@@ -109,7 +117,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (inside) {
     for (var at = start + lane; at < end; at += SUBGROUP) {
       let w = parameter[at];
-      let next = stepped(at, w, gradient[at] - along * w, pace);
+      let next = stepped(at, w, gradient[at] - along * w, pace, shrink);
       parameter[at] = next;
       squares += next * next;
     }

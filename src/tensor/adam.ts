@@ -27,6 +27,8 @@ export interface AdamTensors {
   second: Tensor;
   /** Learning rate of each model, [models]. */
   rate: Tensor;
+  /** What each model's gradient is multiplied by first, [models] (see clip-norm.ts); as it is if not given. A projection comes after it, which makes no difference. */
+  clip?: Tensor | null;
 }
 
 export interface AdamStep extends AdamSettings {
@@ -54,8 +56,9 @@ export function adamPlan(software: boolean, size: number): AdamPlan {
   return { vector: 4, perThread: software && size % 8 === 0 ? 2 : 1, workgroup: 64 };
 }
 
-function adamVariant({ vector, perThread, workgroup }: AdamPlan): { kernel: Kernel; constants: Record<string, number> } {
-  return vector === 4 ? { kernel: kernels.vectors, constants: { WORKGROUP: workgroup, PER_THREAD: perThread } } : { kernel: kernels.scalars, constants: { WORKGROUP: workgroup } };
+function adamVariant({ vector, perThread, workgroup }: AdamPlan, clip: boolean): { kernel: Kernel; constants: Record<string, number | boolean> } {
+  const wanted = { WORKGROUP: workgroup, CLIP: clip };
+  return vector === 4 ? { kernel: kernels.vectors, constants: { ...wanted, PER_THREAD: perThread } } : { kernel: kernels.scalars, constants: wanted };
 }
 
 /** How a step on rows of unit length is shared out: a subgroup a row. */
@@ -78,21 +81,22 @@ export function adamRowsPlan({ software, subgroupSize }: { software: boolean; su
   return { subgroup: subgroupSize, workgroup: subgroupSize * teams, held: vectors <= most ? vectors : 0 };
 }
 
-function adamRowsVariant(plan: AdamRowsPlan | null, project: boolean, normalise: boolean): { kernel: Kernel; constants: Record<string, number | boolean> } {
-  const wanted = { PROJECT: project, NORMALISE: normalise };
+function adamRowsVariant(plan: AdamRowsPlan | null, project: boolean, normalise: boolean, clip: boolean): { kernel: Kernel; constants: Record<string, number | boolean> } {
+  const wanted = { PROJECT: project, NORMALISE: normalise, CLIP: clip };
   return plan ? { kernel: kernels.rowLanes, constants: { WORKGROUP: plan.workgroup, SUBGROUP: plan.subgroup, HELD: plan.held, ...wanted } } : { kernel: kernels.rows, constants: wanted };
 }
 
 /** The kernels in the variants that training uses, for `rows` rows of `width` parameters in all models. */
-export function adamPipelines(gpu: Gpu, rows: number, width: number, project: boolean): Parameters<Gpu['prepare']>[0] {
-  return [adamVariant(adamPlan(gpu.software, 2 * width)), adamRowsVariant(adamRowsPlan(gpu, rows, width), project, true)];
+export function adamPipelines(gpu: Gpu, rows: number, width: number, { project, clip }: { project: boolean; clip: boolean }): Parameters<Gpu['prepare']>[0] {
+  return [adamVariant(adamPlan(gpu.software, 2 * width), clip), adamRowsVariant(adamRowsPlan(gpu, rows, width), project, true, clip)];
 }
 
-function check(name: string, { parameter, gradient, first, second, rate }: AdamTensors): void {
+function check(name: string, { parameter, gradient, first, second, rate, clip }: AdamTensors): void {
   for (const other of [gradient, first, second]) {
     if (!sameShape(other.shape, parameter.shape)) throw new ShapeError(`${name}: parameters ${showShape(parameter.shape)}, but a gradient or moment has ${showShape(other.shape)}`);
   }
   if (rate.size !== parameter.shape[0]) throw new ShapeError(`${name}: ${rate.size} learning rates for parameters ${showShape(parameter.shape)}`);
+  if (clip && clip.size !== rate.size) throw new ShapeError(`${name}: ${clip.size} factors of gradients for parameters ${showShape(parameter.shape)}`);
 }
 
 function corrections({ beta1, beta2, epsilon, step, factor = 1 }: AdamStep): Record<string, number> {
@@ -102,7 +106,7 @@ function corrections({ beta1, beta2, epsilon, step, factor = 1 }: AdamStep): Rec
 /** One step for every parameter. `plan` is for tests; it is chosen by shape and device unless given. */
 export function adam(tensors: AdamTensors, step: AdamStep, plan?: AdamPlan): void {
   check('adam', tensors);
-  const { parameter, gradient, first, second, rate } = tensors;
+  const { parameter, gradient, first, second, rate, clip } = tensors;
   const { gpu } = parameter;
   const size = parameter.size / (rate.size || 1);
   const chosen = plan ?? adamPlan(gpu.software, size);
@@ -110,8 +114,8 @@ export function adam(tensors: AdamTensors, step: AdamStep, plan?: AdamPlan): voi
   const bytes = 4 * vector;
   for (const window of rowWindows(gpu, parameter.size / vector, [bytes])) {
     gpu.dispatch({
-      ...adamVariant(chosen), params: { start: window.start, count: window.count, size: size / vector, ...corrections(step) },
-      bindings: [...[parameter, gradient, first, second].map((tensor) => windowOf(tensor, window, bytes)), rate],
+      ...adamVariant(chosen, !!clip), params: { start: window.start, count: window.count, size: size / vector, ...corrections(step) },
+      bindings: [...[parameter, gradient, first, second].map((tensor) => windowOf(tensor, window, bytes)), rate, clip ?? rate],
       groups: Math.ceil(window.count / (workgroup * perThread)),
     });
   }
@@ -123,15 +127,15 @@ export function adam(tensors: AdamTensors, step: AdamStep, plan?: AdamPlan): voi
  */
 export function adamRows(tensors: AdamTensors, step: AdamStep, { project, normalise, plan }: { project: boolean; normalise: boolean; plan?: AdamRowsPlan | null }): void {
   check('adamRows', tensors);
-  const { parameter, gradient, first, second, rate } = tensors;
+  const { parameter, gradient, first, second, rate, clip } = tensors;
   const { gpu } = parameter;
   const { rows, width } = asMatrix(parameter);
   const chosen = plan === undefined ? adamRowsPlan(gpu, rows, width) : plan;
   for (const window of rowWindows(gpu, width > 0 ? rows : 0, [width * 4])) {
     gpu.dispatch({
-      ...adamRowsVariant(chosen, project, normalise),
+      ...adamRowsVariant(chosen, project, normalise, !!clip),
       params: { firstRow: window.start, count: window.count, rows: rows / rate.size, width: chosen ? width / 4 : width, ...corrections(step) },
-      bindings: [...[parameter, gradient, first, second].map((tensor) => windowOf(tensor, window, width * 4)), rate],
+      bindings: [...[parameter, gradient, first, second].map((tensor) => windowOf(tensor, window, width * 4)), rate, clip ?? rate],
       groups: Math.ceil(chosen ? window.count * chosen.subgroup / chosen.workgroup : window.count / ROWS_PER_GROUP),
     });
   }

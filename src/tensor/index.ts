@@ -15,6 +15,8 @@ export { finishedWeights, saeCodes, saeEncode } from './sae-encode.ts';
 export { SaeStep, type LossOptions, type StepLog, type StepOptions } from './sae-step.ts';
 export type { AuxiliaryOptions } from './sae-auxiliary.ts';
 export { dictionariesPerStep, saePath, stepBytes, type SaePath, type StepSizes } from './sae-plan.ts';
+export { clipFactors } from './clip-norm.ts';
+export { addWeighed, countSinceFired, type SinceFired, type StepTotals } from './sae-counts.ts';
 export { adam, adamDefaults, adamPipelines, adamRows, type AdamSettings, type AdamStep, type AdamTensors } from './adam.ts';
 export { formsGram, gramMatrix, greedyApply, greedyChoose, greedyWeightRemoved, weightTerms, type GreedyChoice, type GreedyProblem, type WeightTerms } from './greedy.ts';
 export { activeMask, countUnions, pickRanked, reciprocalRows } from './codes.ts';

@@ -4,15 +4,29 @@
  */
 import type { Gpu } from '../gpu/index.ts';
 import {
-  add, adam, adamPipelines, adamRows, finishedWeights, partShape, resizeRows, saeParts, SaeStep, Tensor, type SaePart, type SaeWeights,
+  add, adam, adamPipelines, adamRows, clipFactors, finishedWeights, partShape, resizeRows, saeParts, SaeStep, Tensor, type SaePart, type SaeWeights,
 } from '../tensor/index.ts';
+import { BatchCounters } from './counters.ts';
 import { initialMatrices, initialValue } from './initial.ts';
 import type { LossSums } from './log.ts';
-import { sparsityOf, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
+import { sparsityAt } from './schedule.ts';
+import { variantOf, type SaeJob, type TrainSettings } from './settings.ts';
 import { place, type SiteData } from './site-data.ts';
 import { variantPolicies, type TrainVariant, type VariantPolicy } from './variants.ts';
 
 type Parts = Partial<Record<SaePart, Tensor>>;
+
+/** Activity of each job's features. */
+export interface Activity {
+  /** [features]: how often each was active in what was trained on or looked at last. */
+  fired: Uint32Array[];
+  /** [features]: 0 for those that are dead. */
+  alive: Uint32Array[];
+  /** Mean over features of the examples since they were last active; null where that is not counted. */
+  since: number[] | null;
+}
+
+export interface EpochCounts extends Activity { sums: LossSums[] }
 
 export class SaeBatch {
   readonly jobs: readonly SaeJob[];
@@ -39,6 +53,9 @@ export class SaeBatch {
   readonly running: Tensor;
   /** Whether dead features learn by an auxiliary loss. */
   readonly auxiliary: boolean;
+  readonly counters: BatchCounters;
+  /** λ or K of each job as the last step used it, or the first will. */
+  private sparsityNow: readonly number[];
   private readonly gpu: Gpu;
   private readonly settings: TrainSettings;
   private readonly pool: Tensor;
@@ -71,7 +88,9 @@ export class SaeBatch {
     this.pools.forEach((pool, i) => this.inputMeans && place(gpu, site.centres[pool]!, this.inputMeans, i));
     this.pool = Tensor.from(gpu, Uint32Array.from(this.pools), [D]);
     this.rate = Tensor.from(gpu, jobs.map((job) => job.learningRate ?? settings.learningRate), [D]);
-    this.sparsity = Tensor.from(gpu, jobs.map(sparsityOf), [D]);
+    this.counters = new BatchCounters(gpu, this.step, D, { policy: this.policy, settings, auxiliary: this.auxiliary });
+    this.sparsityNow = this.sparsityAt(0);
+    this.sparsity = Tensor.from(gpu, this.sparsityNow, [D]);
     for (const tensor of this.owned()) gpu.keep(tensor);
   }
 
@@ -80,7 +99,7 @@ export class SaeBatch {
     const batch = new SaeBatch(gpu, site, jobs, settings);
     try {
       batch.initialise();
-      await gpu.prepare([...batch.step.pipelines(), ...adamPipelines(gpu, jobs.length * settings.features, site.width, settings.projectGradient)]);
+      await gpu.prepare([...batch.step.pipelines(), ...adamPipelines(gpu, jobs.length * settings.features, site.width, { project: settings.projectGradient, clip: settings.clipNorm > 0 })]);
     } catch (error) {
       batch.dispose();
       throw error;
@@ -103,16 +122,41 @@ export class SaeBatch {
 
   /** One optimiser step on the `rows` examples in the site's `x`; `count` counts steps from 1. With `collect`, adds to the totals. */
   train(rows: number, count: number, factor: number, collect: boolean): void {
-    const { step, weights, pool, settings, rate, sparsity, site } = this;
-    step.train(site.x, pool, weights, sparsity, rows, collect ? { mean: site.mean, totals: this.totals, auxiliary: this.auxiliaryTotals } : undefined);
-    const { beta1, beta2, epsilon } = settings;
+    const { gpu, step, weights, pool, settings, rate, sparsity, site, counters } = this;
+    this.follow(count);
+    const epoch = { totals: this.totals, auxiliary: this.auxiliaryTotals };
+    step.train(site.x, pool, weights, sparsity, rows, collect ? { mean: site.mean, ...counters.into(epoch) } : undefined);
+    if (collect) counters.add(epoch, sparsity);
+    counters.count(rows);
+    const { beta1, beta2, epsilon, clipNorm } = settings;
     const now = { beta1, beta2, epsilon, step: count, factor };
-    for (const part of this.trained) {
-      const tensors = { parameter: weights[part]!, gradient: step.gradients[part]!, first: this.first[part]!, second: this.second[part]!, rate };
-      if (part === 'decoder' && this.unitRows()) adamRows(tensors, now, { project: settings.projectGradient, normalise: true });
-      else adam(tensors, now);
-    }
+    gpu.scope(() => {
+      const clip = clipNorm > 0 ? clipFactors(this.trained.map((part) => step.gradients[part]!), clipNorm) : null;
+      for (const part of this.trained) {
+        const tensors = { parameter: weights[part]!, gradient: step.gradients[part]!, first: this.first[part]!, second: this.second[part]!, rate, clip };
+        if (part === 'decoder' && this.unitRows()) adamRows(tensors, now, { project: settings.projectGradient, normalise: true });
+        else adam(tensors, now);
+      }
+    });
     if (this.variant === 'batchtopk') step.updateThreshold(this.running, settings.thresholdRate);
+  }
+
+  /** Takes λ and K as step number `count` has them; told after a checkpoint was restored, and known to `train`. */
+  follow(count: number): void {
+    const next = this.sparsityAt(count);
+    if (next.every((value, i) => value === this.sparsityNow[i])) return;
+    this.sparsityNow = next;
+    this.sparsity.write(next);
+  }
+
+  private sparsityAt(count: number): readonly number[] {
+    return this.jobs.map((job) => sparsityAt(job, count, this.settings, this.site.realWidth));
+  }
+
+  /** What λ or K of a job is now. */
+  jobNow(i: number): Pick<SaeJob, 'variant' | 'l1' | 'k'> {
+    const { variant, policy } = this;
+    return policy.sparsity === 'k' ? { variant, k: this.sparsityNow[i]! } : { variant, l1: this.sparsityNow[i]! };
   }
 
   /** Whether decoder rows are kept at unit length. */
@@ -123,22 +167,36 @@ export class SaeBatch {
   /** Forgets what was counted for the epoch. */
   startEpoch(): void {
     for (const tensor of [this.step.fired, this.totals, this.auxiliaryTotals]) this.gpu.clear(tensor, tensor.byteLength);
+    this.counters.startEpoch();
   }
 
-  /** Takes features that no example of the epoch activated as dead, for the auxiliary loss. */
+  /** Takes features that no example of the epoch activated as dead, for the auxiliary loss; unless that is counted step by step. */
   endEpoch(): void {
-    if (this.auxiliary) this.step.markDead();
+    if (this.auxiliary && !this.counters.since) this.step.markDead();
   }
 
-  /** Sums for the log and counts of activity so far in the epoch, per job. Before `endEpoch`. */
-  async epochCounts(): Promise<{ sums: LossSums[]; fired: Uint32Array[] }> {
-    const F = this.settings.features;
+  /** Sums for the log and activity so far in the epoch, per job. Before `endEpoch`. */
+  async epochCounts(): Promise<EpochCounts> {
+    const { jobs, step, settings: { features: F }, counters: { weighted } } = this;
     const ofJob = (values: Uint32Array, i: number): Uint32Array => values.subarray(i * F, (i + 1) * F);
-    const [totals, second, fired, dead] = await Promise.all([this.totals.read(), this.auxiliaryTotals.read(), this.step.fired.readU32(), this.auxiliary ? this.step.dead.readU32() : null]);
+    const [totals, second, activity, dead, weighed] = await Promise.all([this.totals.read(), this.auxiliaryTotals.read(), this.activity(), this.auxiliary ? step.dead.readU32() : null, weighted?.read()]);
     return {
-      sums: this.jobs.map((_, i) => lossSums([...totals.subarray(i * 4, i * 4 + 4), ...second.subarray(i * 4, i * 4 + 4)], dead ? ofJob(dead, i).reduce((sum, is) => sum + is, 0) : 0)),
-      fired: this.jobs.map((_, i) => ofJob(fired, i)),
+      sums: jobs.map((_, i) => ({
+        ...lossSums([...totals.subarray(i * 4, i * 4 + 4), ...second.subarray(i * 4, i * 4 + 4)], dead ? ofJob(dead, i).reduce((sum, is) => sum + is, 0) : 0),
+        ...(weighed ? { weighted: { penalty: weighed[i * 2]!, auxiliary: weighed[i * 2 + 1]! } } : {}),
+      })),
+      ...activity,
     };
+  }
+
+  /** Which features are alive. Where `deadAfter` is set that is what was counted over the last examples, whatever else was looked at since. */
+  private async activity(): Promise<Activity> {
+    const { jobs, step, settings: { features: F, deadAfter }, counters: { since } } = this;
+    const ofJobs = (values: Uint32Array): Uint32Array[] => jobs.map((_, i) => values.subarray(i * F, (i + 1) * F));
+    const [counts, examples] = await Promise.all([step.fired.readU32(), since?.readU32()]);
+    const [fired, ago] = [ofJobs(counts), examples && ofJobs(examples)];
+    if (!ago) return { fired, alive: fired, since: null };
+    return { fired, alive: ago.map((own) => own.map((count) => (count < deadAfter ? 1 : 0))), since: ago.map((own) => own.reduce((sum, count) => sum + count, 0) / F) };
   }
 
   /**
@@ -168,16 +226,16 @@ export class SaeBatch {
   }
 
   /** Sums of `exampleLosses` and how often each feature is active over all examples. The counters of the epoch are lost. */
-  async survey(): Promise<{ sums: LossSums[]; fired: Uint32Array[] }> {
+  async survey(): Promise<EpochCounts> {
     this.startEpoch();
     const losses = await this.exampleLosses(true);
-    const { fired } = await this.epochCounts();
+    const activity = await this.activity();
     const sums = losses.map((values) => {
       const sum = new Float64Array(8);
       values.forEach((value, at) => { sum[at % 8]! += value; });
       return lossSums(sum, 0);
     });
-    return { sums, fired };
+    return { sums, ...activity };
   }
 
   /** Weights of one job in activation units, without padding: the site's scale moves into biases and thresholds (see dictionary/sae.ts), its mean into the decoder's bias. */
@@ -209,6 +267,7 @@ export class SaeBatch {
   dispose(): void {
     for (const tensor of this.owned()) tensor.dispose();
     this.step.dispose();
+    this.counters.dispose();
   }
 
   private owned(): Tensor[] {

@@ -7,7 +7,7 @@ import { FileError, UsageError } from '../errors.ts';
 import { encodeSafetensors, memorySource, openSafetensors, type TensorToWrite } from '../files/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import type { SaeBatch } from './batch.ts';
-import { variantOf, type TrainSettings } from './settings.ts';
+import { trainDefaults, variantOf, type TrainSettings } from './settings.ts';
 import type { TrainVariant } from './variants.ts';
 
 const FORMAT = 'diffract SAE training checkpoint';
@@ -38,6 +38,7 @@ function stateOf(batch: SaeBatch): [suffix: string, tensor: Tensor][] {
     ['fired', step.fired],
     ...(batch.auxiliary ? [['dead', step.dead] as [string, Tensor]] : []),
     ...(batch.inputMeans ? [['input_mean', batch.inputMeans] as [string, Tensor]] : []),
+    ...batch.counters.state(),
     ...(batch.variant === 'batchtopk' ? [['running_threshold', batch.running] as [string, Tensor]] : []),
   ];
 }
@@ -95,8 +96,10 @@ export async function readCheckpoint(bytes: Uint8Array, name = 'checkpoint.safet
 export function differences(checkpoint: Pick<State, 'settings' | 'jobs'>, settings: TrainSettings, jobs: readonly JobState[]): string[] {
   const found: string[] = [];
   const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
+  // A setting that there was not yet when the checkpoint was written did what its default does.
+  const there = { ...trainDefaults, ...checkpoint.settings };
   for (const key of Object.keys(settings) as (keyof TrainSettings)[]) {
-    if (!FREE.includes(key) && !same(checkpoint.settings[key], settings[key])) found.push(`${key} (${String(checkpoint.settings[key])} there, ${String(settings[key])} here)`);
+    if (!FREE.includes(key) && !same(there[key], settings[key])) found.push(`${key} (${String(there[key])} there, ${String(settings[key])} here)`);
   }
   if (checkpoint.jobs.length !== jobs.length) found.push(`number of dictionaries (${checkpoint.jobs.length} there, ${jobs.length} here)`);
   jobs.forEach((job, i) => {
@@ -127,6 +130,7 @@ export function restoreCheckpoint(checkpoint: Checkpoint, placed: readonly Place
         batch.writeBits(tensor, bits, i * size);
       });
     }
+    batch.follow(checkpoint.step);
   }
 }
 

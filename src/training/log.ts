@@ -45,23 +45,25 @@ export interface LossSums {
   secondErrors: number; secondCodes: number; secondActive: number;
   /** Features that counted as dead; of top-k ones with an auxiliary loss. */
   dead: number;
+  /** What λ and the auxiliary loss' weight made of the sums step by step, where they are not the same for all. */
+  weighted?: { penalty: number; auxiliary: number } | null;
 }
 
 export type LossTerms = Pick<LogRecord, 'loss' | 'mse' | 'l1_loss' | 'l0_loss' | 'auxiliary_reconstruction_loss'>;
 
 type AuxiliarySettings = Pick<TrainSettings, 'auxiliaryCoefficient' | 'auxiliaryFeatures'>;
 
-/** The terms of a dictionary's loss, as a mean over so many examples. */
+/** The terms of a dictionary's loss, as a mean over so many examples. The job's λ is the one in force. */
 export function lossTerms(sums: LossSums, examples: number, job: Pick<SaeJob, 'variant' | 'l1' | 'k'>, { auxiliaryCoefficient, auxiliaryFeatures }: AuxiliarySettings): LossTerms {
   const variant = variantOf(job);
   const topk = variantPolicies[variant].sparsity === 'k';
   const mse = sums.errors / examples;
-  const penalised = topk || variant === 'jumprelu' ? 0 : variant === 'gated' ? sums.secondCodes : sums.codes;
-  const l1_loss = topk ? 0 : (sparsityOf(job) * penalised) / examples;
-  const l0_loss = variant === 'jumprelu' ? (sparsityOf(job) * sums.active) / examples : 0;
+  const penalised = topk ? 0 : variant === 'jumprelu' ? sums.active : variant === 'gated' ? sums.secondCodes : sums.codes;
+  const penalty = topk ? 0 : (sums.weighted?.penalty ?? sparsityOf(job) * penalised) / examples;
+  const [l1_loss, l0_loss] = variant === 'jumprelu' ? [0, penalty] : [penalty, 0];
   // The weight falls with the number of dead features; see tensor/sae-auxiliary.ts.
   const coefficient = variant === 'gated' ? 1 : topk ? auxiliaryCoefficient * Math.min(sums.dead / auxiliaryFeatures, 1) : 0;
-  const auxiliary = (coefficient * sums.secondErrors) / examples;
+  const auxiliary = (topk && sums.weighted ? sums.weighted.auxiliary : coefficient * sums.secondErrors) / examples;
   return { loss: mse + l1_loss + l0_loss + auxiliary, mse, l1_loss, l0_loss, auxiliary_reconstruction_loss: auxiliary };
 }
 

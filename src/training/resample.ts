@@ -1,7 +1,7 @@
 /**
  * Dead features brought back to life (after Bricken et al. 2023; evaluation.md §7.3), for all dictionaries of a batch.
  *
- * A feature is dead if no example of the last epoch activated it. For each, an example x is drawn with a probability proportional to the
+ * A feature is dead if no example of the last epoch activated it, or none of the last `deadAfter`. For each, an example x is drawn with a probability proportional to the
  * square of its loss. The feature's decoder row becomes (x − b_dec) / ‖x − b_dec‖, its encoder column the same direction with a share of the
  * mean length of the alive features' encoder columns, everything else of it what it was at the start, and Adam's moments of exactly those
  * numbers 0. Simple re-initialisation (§7.4) draws both of its rows as at the start instead.
@@ -23,7 +23,7 @@ export interface ResamplePlan {
   length: number;
 }
 
-/** `fired` [features] counts activity, `losses` [examples] is the total loss of each example, `mean` the length of which new columns have a share. */
+/** `fired` [features] is 0 for what is dead, `losses` [examples] is the total loss of each example, `mean` the length of which new columns have a share. */
 export function planResampling(fired: ArrayLike<number>, losses: ArrayLike<number>, mean: number, options: { scale: number; seed: number; epoch: number }): ResamplePlan {
   const dead = Uint32Array.from(Array.from(fired, (_, f) => f).filter((f) => fired[f] === 0));
   const weights = Float64Array.from(losses, (loss) => loss * loss);
@@ -77,7 +77,7 @@ async function planByLoss(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, fi
   const [losses, numbers] = await Promise.all([batch.exampleLosses(), measured.read()]);
   if (columns) measured.dispose();
   return batch.jobs.map((job, i) => {
-    const total = Float64Array.from({ length: examples }, (_, r) => lossTerms(lossSums(losses[i]!.subarray(r * 8, r * 8 + 8), 0), 1, job, settings).loss);
+    const total = Float64Array.from({ length: examples }, (_, r) => lossTerms(lossSums(losses[i]!.subarray(r * 8, r * 8 + 8), 0), 1, batch.jobNow(i), settings).loss);
     const mean = columns
       ? aliveLength(fired[i]!, { lengths: numbers.subarray(i * F, (i + 1) * F).map(Math.sqrt) })
       : aliveLength(fired[i]!, { encoder: numbers.subarray(i * F * width, (i + 1) * F * width), stride: width, width: realWidth });
@@ -118,7 +118,7 @@ function drawnRows(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, entries: 
 }
 
 function apply(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, entries: readonly Entry[], rows: NewRows): void {
-  const { site: { width }, weights, first, second } = batch;
+  const { site: { width }, weights, first, second, counters: { since } } = batch;
   const M = entries.length;
   const target = indices(gpu, entries.map(({ i, feature }) => i * settings.features + feature));
   const zeros = { rows: Tensor.zeros(gpu, [M, width]), values: Tensor.zeros(gpu, [M, 1]) };
@@ -130,4 +130,6 @@ function apply(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, entries: read
     put(weights[part]!, matrix(part) ? rows[part] : Tensor.from(gpu, new Float32Array(M).fill(initialValue(part, settings)), [M, 1]));
     for (const moments of [first, second]) put(moments[part]!, matrix(part) ? zeros.rows : zeros.values);
   }
+  // They are not dead until they have had as long as others. Zero is the same bits in every type.
+  if (since) put(since, zeros.values);
 }

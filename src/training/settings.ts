@@ -27,6 +27,15 @@ export interface TrainSettings {
   resampleAt: readonly number[];
   /** Epochs between two resamplings, besides `resampleAt`; 0: none. */
   resampleEvery: number;
+  /** The same in steps. Each takes place at the end of the epoch that the step is in; on a stream an epoch is a round. */
+  resampleAtSteps: readonly number[];
+  resampleEverySteps: number;
+  /**
+   * A feature is dead if none of the last so many examples (tokens, on text) activated it: SAELens' `dead_feature_window`, dictionary_learning's
+   * `dead_feature_threshold`. Counted step by step, and so told to logs, to resampling, which begins the count anew, and to the auxiliary loss. 0: it is
+   * dead if no example of the last whole epoch activated it.
+   */
+  deadAfter: number;
   /** Dead features take after examples of high loss (`loss`), or are drawn as they were at the start (`initial`). */
   resampling: 'loss' | 'initial';
   /** Length of a resampled encoder column as a share of the mean length of the alive ones. */
@@ -38,10 +47,20 @@ export interface TrainSettings {
   /** Steps, and whole epochs, over which the learning rate rises from a tenth to the whole after a resampling; both are added. */
   warmupSteps: number;
   warmupEpochs: number;
-  /** Share of the run after which the learning rate falls to zero. */
+  /** Steps over which the learning rate rises from nothing to the whole at the start of the run. */
+  learningRateWarmupSteps: number;
+  /** Share of the run after which the learning rate falls, and the share of itself that it would reach just after the last step. */
   decayFrom: number;
-  /** How it falls: on a straight line, or (as released) by a factor an epoch that compounds. */
-  decay: 'linear' | 'compounding';
+  decayTo: number;
+  /** How it falls: on a straight line, on half a cosine, or (as released) by a factor an epoch that compounds and ends at 0. */
+  decay: 'linear' | 'cosine' | 'compounding';
+  /** Largest length of a dictionary's whole gradient, all parts together; longer ones are brought to it (torch's `clip_grad_norm_`). 0: any length. */
+  clipNorm: number;
+  /** Steps over which λ rises from 0 to a dictionary's own, on a straight line. */
+  l1WarmupSteps: number;
+  /** Top-k kinds: steps over which K falls to a dictionary's own from `kWarmupFrom`, on a straight line. A start of 0 is the width of the site; none is below the dictionary's K or above its features. */
+  kWarmupSteps: number;
+  kWarmupFrom: number;
   /** Gated SAEs: the encoder begins as the decoder's transpose (`tied`), or is drawn by itself. */
   gatedStart: 'tied' | 'untied';
   /** Gated SAEs, as released: magnitudes are not rectified, so that codes can be negative. */
@@ -52,7 +71,7 @@ export interface TrainSettings {
   topkDecoder: 'unit' | 'free';
   /** Top-k kinds: weight of the auxiliary loss, by which dead features learn the present error; 0: none. */
   auxiliaryCoefficient: number;
-  /** Top-k kinds: dead features that take part in it for an example. A feature is dead if no example of the last whole epoch activated it. */
+  /** Top-k kinds: dead features that take part in it for an example. See `deadAfter`. */
   auxiliaryFeatures: number;
   /** BatchTopK: share by which a batch's threshold moves the running one, by which the finished dictionary encodes. */
   thresholdRate: number;
@@ -90,8 +109,8 @@ export function rescaleSparsity(l1: number, from: 'root-width' | 'unit', to: 'ro
  */
 export const trainDefaults: Readonly<TrainSettings> = {
   features: 256, epochs: 60, batch: 128, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, inputs: 'root-width', centre: false, storage: 'f32', projectGradient: true,
-  resampleAt: [0.25, 0.5], resampleEvery: 0, resampling: 'loss', resampleScale: 0.2, resampleNorm: 'features', gatedLossBlock: 1,
-  warmupSteps: 100, warmupEpochs: 0, decayFrom: 0.75, decay: 'linear',
+  resampleAt: [0.25, 0.5], resampleEvery: 0, resampleAtSteps: [], resampleEverySteps: 0, deadAfter: 0, resampling: 'loss', resampleScale: 0.2, resampleNorm: 'features', gatedLossBlock: 1,
+  warmupSteps: 100, warmupEpochs: 0, learningRateWarmupSteps: 0, decayFrom: 0.75, decayTo: 0, decay: 'linear', clipNorm: 0, l1WarmupSteps: 0, kWarmupSteps: 0, kWarmupFrom: 0,
   gatedStart: 'tied', signedMagnitude: false, signedTopk: false, topkDecoder: 'unit', auxiliaryCoefficient: 0.25, auxiliaryFeatures: 32, thresholdRate: 0.01,
   initialThreshold: 0.01, bandwidth: 0.2, seed: 0, path: 'auto', logEvery: 1,
 };
@@ -145,7 +164,7 @@ export function isOwnScale(inputs: InputScale): inputs is RowNormalization {
 }
 
 const CHOICES: Partial<Record<keyof TrainSettings, readonly unknown[]>> = {
-  inputs: ['root-width', 'unit', 'mean-square', 'none', ...ROW_NORMALIZATIONS], storage: ['f32', 'f16'], resampling: ['loss', 'initial'], resampleNorm: ['features', 'dimensions'], decay: ['linear', 'compounding'],
+  inputs: ['root-width', 'unit', 'mean-square', 'none', ...ROW_NORMALIZATIONS], storage: ['f32', 'f16'], resampling: ['loss', 'initial'], resampleNorm: ['features', 'dimensions'], decay: ['linear', 'cosine', 'compounding'],
   gatedStart: ['tied', 'untied'], topkDecoder: ['unit', 'free'], path: ['auto', 'sparse', 'dense'],
 };
 
@@ -157,11 +176,16 @@ export function checkSettings(given: Partial<TrainSettings>): TrainSettings {
   };
   const whole = ['features', 'epochs', 'batch', 'logEvery', 'gatedLossBlock', 'auxiliaryFeatures'] as const;
   for (const name of whole) need(name, Number.isInteger(settings[name]) && settings[name] >= 1, 'a whole number of at least 1');
-  for (const name of ['warmupSteps', 'warmupEpochs', 'resampleEvery', 'seed'] as const) need(name, Number.isInteger(settings[name]) && settings[name] >= 0, 'a whole number of at least 0');
+  const counts = ['warmupSteps', 'warmupEpochs', 'resampleEvery', 'resampleEverySteps', 'deadAfter', 'learningRateWarmupSteps', 'l1WarmupSteps', 'kWarmupSteps', 'kWarmupFrom', 'seed'] as const;
+  for (const name of counts) need(name, Number.isInteger(settings[name]) && settings[name] >= 0, 'a whole number of at least 0');
   for (const name of ['learningRate', 'epsilon', 'resampleScale', 'thresholdRate', 'bandwidth', 'initialThreshold'] as const) need(name, Number.isFinite(settings[name]) && settings[name] > 0, 'a number above 0');
-  need('auxiliaryCoefficient', Number.isFinite(settings.auxiliaryCoefficient) && settings.auxiliaryCoefficient >= 0, 'a number of at least 0');
+  for (const name of ['auxiliaryCoefficient', 'clipNorm'] as const) need(name, Number.isFinite(settings[name]) && settings[name] >= 0, 'a number of at least 0');
   for (const name of ['beta1', 'beta2'] as const) need(name, settings[name] >= 0 && settings[name] < 1, 'at least 0 and below 1');
-  need('decayFrom', settings.decayFrom >= 0 && settings.decayFrom <= 1, 'between 0 and 1');
+  for (const name of ['decayFrom', 'decayTo'] as const) need(name, settings[name] >= 0 && settings[name] <= 1, 'between 0 and 1');
+  need('decayTo', settings.decay !== 'compounding' || settings.decayTo === 0, '0 where the decay compounds');
+  // It is counted in 32 bits.
+  need('deadAfter', settings.deadAfter < 2 ** 32, 'below 2^32');
+  need('resampleAtSteps', settings.resampleAtSteps.every((step) => Number.isInteger(step) && step >= 1), 'whole numbers of at least 1');
   need('centre', !settings.centre || !isOwnScale(settings.inputs), `false where inputs are brought to one scale by ${settings.inputs}`);
   need('resampleAt', settings.resampleAt.every((share) => share > 0 && share < 1), 'shares between 0 and 1');
   for (const [name, choices] of Object.entries(CHOICES)) need(name as keyof TrainSettings, choices.includes(settings[name as keyof TrainSettings]), choices.join(' or '));

@@ -19,7 +19,7 @@ import { logLine, parseLogLine, type LogRecord } from './log.ts';
 import type { VariantValues } from './presets.ts';
 import { memoryFor, runBytes } from './plan.ts';
 import { scheduleOf } from './schedule.ts';
-import { checkJobs, checkSettings, type SaeJob, type TrainSettings } from './settings.ts';
+import { checkJobs, checkSettings, trainDefaults, type SaeJob, type TrainSettings } from './settings.ts';
 import { siteScale } from './measures.ts';
 import { trainSaes } from './train.ts';
 import { dictionaryFolder, variantPolicies, type TrainVariant } from './variants.ts';
@@ -269,8 +269,10 @@ function runsAsBefore(jobs: readonly SweepJob[], found: SweepManifest | null): S
 /** Names of what two plans differ in. */
 function planDifferences(there: PlanRecord, here: PlanRecord): string[] {
   const same = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
-  const found = (Object.keys(here.settings) as (keyof TrainSettings)[]).filter((key) => !same(there.settings[key], here.settings[key]))
-    .map((key) => `${key} (${String(there.settings[key])} there, ${String(here.settings[key])} here)`);
+  // A setting that there was not yet when the store was filled did what its default does.
+  const settings = { ...trainDefaults, ...there.settings };
+  const found = (Object.keys(here.settings) as (keyof TrainSettings)[]).filter((key) => !same(settings[key], here.settings[key]))
+    .map((key) => `${key} (${String(settings[key])} there, ${String(here.settings[key])} here)`);
   if (!same(there.sites, here.sites)) found.push('sites or their data');
   if (!same(there.runs, here.runs)) found.push('dictionaries');
   if (!same(there.snapshotEpochs, here.snapshotEpochs)) found.push(`snapshots (${there.snapshotEpochs.join(',')} there, ${here.snapshotEpochs.join(',')} here)`);

@@ -2,14 +2,14 @@
 import type { Gpu } from '../gpu/index.ts';
 import { Sae } from '../dictionary/index.ts';
 import { Tensor } from '../tensor/index.ts';
-import { SaeBatch } from './batch.ts';
+import { SaeBatch, type EpochCounts } from './batch.ts';
 import { readCheckpoint, restoreCheckpoint, saveCheckpoint, type Checkpoint, type Placed } from './checkpoint.ts';
-import { checkLoss, figures, type LogRecord, type LossSums } from './log.ts';
+import { checkLoss, figures, type LogRecord } from './log.ts';
 import { epochOrder } from './order.ts';
 import { groupJobs } from './plan.ts';
 import { resample } from './resample.ts';
 import { batchOf, learningRateFactor, samplesAfter, scheduleOf, type Schedule } from './schedule.ts';
-import { checkJobs, checkSettings, isOwnScale, variantOf, type SaeJob, type TrainSettings } from './settings.ts';
+import { checkJobs, checkSettings, isOwnScale, type SaeJob, type TrainSettings } from './settings.ts';
 import type { Measures } from './measures.ts';
 import { fillSites, measureSites, SiteData } from './site-data.ts';
 import type { ActivationStream } from './stream.ts';
@@ -175,12 +175,12 @@ class Run {
     const resamples = this.schedule.resampleAfter.includes(epoch);
     const snapshot = onSnapshot && snapshotEpochs?.includes(epoch);
     const records: LogRecord[] = [];
-    const activity: Uint32Array[][] = [];
+    const alive: Uint32Array[][] = [];
     for (const { batch, members } of this.placed) {
       const counts = logs || resamples ? await batch.epochCounts() : null;
       batch.endEpoch();
-      activity.push(counts?.fired ?? []);
-      if (logs) members.forEach((job, i) => { records[job] = this.record(job, counts!.sums[i]!, deadFraction(counts!.fired[i]!), factor, epoch); });
+      alive.push(counts?.alive ?? []);
+      if (logs) members.forEach((job, i) => { records[job] = this.record(batch, i, counts!, factor, epoch); });
     }
     for (const record of records) checkLoss(record);
     if (logs) await onLog?.(records);
@@ -190,15 +190,18 @@ class Run {
       await onSnapshot(epoch, this.saes(), figures);
     }
     if (!resamples) return;
-    for (const [i, { batch }] of this.placed.entries()) await resample(this.gpu, batch, this.settings, activity[i]!, epoch);
+    for (const [i, { batch }] of this.placed.entries()) await resample(this.gpu, batch, this.settings, alive[i]!, epoch);
   }
 
-  private record(job: number, sums: LossSums, dead: number, factor: number, epoch: number): LogRecord {
-    const { name, variant, l1, k, learningRate } = { ...this.jobs[job]!, variant: variantOf(this.jobs[job]!) };
+  private record(batch: SaeBatch, i: number, { sums, alive, since }: EpochCounts, factor: number, epoch: number): LogRecord {
+    const { examples, settings, schedule: { perEpoch } } = this;
+    const { name, learningRate } = batch.jobs[i]!;
+    const job = batch.jobNow(i);
+    const dead = alive[i]!.reduce((count, is) => count + (is === 0 ? 1 : 0), 0);
     return {
-      name, variant, step: this.step, epoch, training_samples: samplesAfter(this.step, this.examples, this.schedule.perEpoch),
-      l1_coefficient: l1 ?? 0, k: k ?? null, ...figures(sums, this.examples, this.jobs[job]!, this.settings),
-      dead_fraction: dead, dead_features: Math.round(dead * this.settings.features), mean_passes_since_fired: null, learning_rate: (learningRate ?? this.settings.learningRate) * factor,
+      name, variant: batch.variant, step: this.step, epoch, training_samples: samplesAfter(this.step, examples, perEpoch), l1_coefficient: job.l1 ?? 0, k: job.k ?? null,
+      ...figures(sums[i]!, examples, job, settings), dead_fraction: dead / settings.features, dead_features: dead,
+      mean_passes_since_fired: since && (since[i]! * perEpoch) / examples, learning_rate: (learningRate ?? settings.learningRate) * factor,
     };
   }
 
@@ -210,10 +213,10 @@ class Run {
   async survey(): Promise<LogRecord[]> {
     const records: LogRecord[] = [];
     for (const { batch, members } of this.placed) {
-      const { sums, fired } = await batch.survey();
+      const counts = await batch.survey();
       members.forEach((job, i) => {
-        records[job] = this.record(job, sums[i]!, deadFraction(fired[i]!), 0, Math.floor(this.step / this.schedule.perEpoch));
-        this.frequencies[job] = Float32Array.from(fired[i]!, (count) => count / this.examples);
+        records[job] = this.record(batch, i, counts, 0, Math.floor(this.step / this.schedule.perEpoch));
+        this.frequencies[job] = Float32Array.from(counts.fired[i]!, (count) => count / this.examples);
       });
     }
     for (const record of records) checkLoss(record);
@@ -231,8 +234,10 @@ class Run {
   }
 
   private sae(batch: SaeBatch, i: number, job: number): Sae {
-    const { name, l1, k, seed, metadata } = batch.jobs[i]!;
+    const { name, l1, seed, metadata } = batch.jobs[i]!;
     const { variant } = batch;
+    // What is saved in the midst of a warm-up keeps as many as were trained with.
+    const { k } = batch.jobNow(i);
     const signed = (variant === 'gated' && this.settings.signedMagnitude) || (variant === 'topk' && this.settings.signedTopk);
     const sparsity = { ...(l1 === undefined ? {} : { l1_coefficient: l1 }), ...(k === undefined ? {} : { k }) };
     return new Sae(name, batch.finished(i), { ...metadata, variant, ...sparsity, seed, activation_scale: batch.scales[i]!, training_steps: this.step }, {
@@ -252,9 +257,4 @@ class Run {
 /** What a checkpoint says of the activations of a job. */
 function measuresIn({ jobs, tensors }: Checkpoint, job: number): Measures {
   return { scale: jobs[job]?.scale ?? 1, mean: tensors.get(`${job}.input_mean`) ?? null };
-}
-
-/** Share of features that never fired. */
-function deadFraction(fired: Uint32Array): number {
-  return fired.reduce((dead, count) => dead + (count === 0 ? 1 : 0), 0) / fired.length;
 }

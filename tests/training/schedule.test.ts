@@ -5,8 +5,8 @@ import { checkLoss, figures } from '../../src/training/log.ts';
 import { RELEASED_TRAINING, releasedTraining, rescaleSparsity, TRAINING_PRESETS, trainingPreset } from '../../src/training/index.ts';
 import { epochOrder, sampleProportional } from '../../src/training/order.ts';
 import { groupJobs, runBytes } from '../../src/training/plan.ts';
-import { batchOf, learningRateFactor, scheduleOf } from '../../src/training/schedule.ts';
-import { checkJobs, checkSettings, trainDefaults, type SaeJob } from '../../src/training/settings.ts';
+import { batchOf, learningRateFactor, samplesAfter, scheduleOf, sparsityAt } from '../../src/training/schedule.ts';
+import { checkJobs, checkSettings, trainDefaults, type SaeJob, type TrainSettings } from '../../src/training/settings.ts';
 
 const test = suite('training schedule');
 
@@ -67,6 +67,87 @@ test('after each resampling the learning rate warms up, on top of the decay', ()
   for (const step of [249, 250, 300, 350, 600]) assert.is(learningRateFactor(step, schedule, epochs), at(step));
 });
 
+test('the learning rate rises at the start of a run, in equal steps to the whole', () => {
+  const settings = checkSettings({ epochs: 10, batch: 10, decayFrom: 1, resampleAt: [], learningRateWarmupSteps: 40 });
+  const schedule = scheduleOf(settings, 100);
+  for (let step = 0; step < 100; step++) assert.is(learningRateFactor(step, schedule, settings), Math.min((step + 1) / 40, 1), `step ${step}`);
+});
+
+test('the learning rate falls on half a cosine, or to a share of itself', () => {
+  const factors = (given: Partial<TrainSettings>): number[] => {
+    const settings = checkSettings({ epochs: 20, batch: 10, resampleAt: [], ...given });
+    const schedule = scheduleOf(settings, 50);
+    return Array.from({ length: schedule.steps }, (_, step) => learningRateFactor(step, schedule, settings));
+  };
+  // torch's CosineAnnealingLR in its recursive form, from 1 to 0.1 over the 100 steps.
+  const whole = factors({ decay: 'cosine', decayFrom: 0, decayTo: 0.1 });
+  let rate = 1;
+  whole.forEach((factor, t) => {
+    if (t > 0) rate = 0.1 + ((rate - 0.1) * (1 + Math.cos((Math.PI * t) / 100))) / (1 + Math.cos((Math.PI * (t - 1)) / 100));
+    assert.ok(Math.abs(factor - rate) < 1e-12, `${factor}, not ${rate} at ${t}`);
+  });
+  const late = factors({ decay: 'cosine', decayFrom: 0.6 });
+  assert.ok(late.slice(0, 61).every((factor) => factor === 1));
+  assert.ok(Math.abs(late[80]! - 0.5) < 1e-12 && Math.abs(late[70]! - (1 + Math.SQRT1_2) / 2) < 1e-12 && late[99]! > 0 && late[99]! < 0.002);
+  // Not before the warm-up is over, as SAELens puts one schedule behind the other.
+  const after = factors({ decay: 'cosine', decayFrom: 0, learningRateWarmupSteps: 20 });
+  assert.is(after[19], 1);
+  assert.is(after[20], 1);
+  assert.ok(Math.abs(after[60]! - 0.5) < 1e-12 && Math.abs(after[9]! - 0.5) < 1e-12);
+  const straight = factors({ decayFrom: 0.5, decayTo: 0.2 });
+  assert.ok(Math.abs(straight[75]! - 0.6) < 1e-12 && Math.abs(straight[99]! - (0.2 + 0.8 / 50)) < 1e-12);
+  assert.ok(factors({ decayFrom: 0, decayTo: 1 }).every((factor) => factor === 1));
+});
+
+test('λ rises from nothing to its own, K falls from the width or a given number to its own', () => {
+  const settings = checkSettings({ features: 64, l1WarmupSteps: 8, kWarmupSteps: 10 });
+  const at = (job: Pick<SaeJob, 'variant' | 'l1' | 'k'>, count: number, changes: Partial<TrainSettings> = {}): number => sparsityAt(job, count, { ...settings, ...changes }, 24);
+  const counts = Array.from({ length: 20 }, (_, i) => i + 1);
+  for (const variant of ['vanilla', 'gated', 'jumprelu', 'frozen'] as const) {
+    assert.equal(counts.map((count) => at({ variant, l1: 0.4 }, count)), counts.map((count) => 0.4 * Math.min((count - 1) / 8, 1)));
+  }
+  for (const variant of ['topk', 'batchtopk'] as const) {
+    // Exact in whole numbers: ⌊(24 (10 − t) + 5 t) / 10⌋.
+    assert.equal(counts.slice(0, 13).map((count) => at({ variant, k: 5 }, count)), [24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 5, 5, 5]);
+    assert.is(at({ variant, k: 5 }, 1, { kWarmupFrom: 40 }), 40);
+    assert.is(at({ variant, k: 5 }, 1, { kWarmupFrom: 100 }), 64);
+    // A dictionary of more active features than that begins with its own.
+    assert.is(at({ variant, k: 30 }, 4), 30);
+    for (const count of counts) assert.is(at({ variant, k: 5 }, count, { kWarmupSteps: 0 }), 5);
+  }
+  // Before the first step: what it will have.
+  assert.equal([at({ l1: 1 }, 0), at({ variant: 'topk', k: 5 }, 0)], [0, 24]);
+  assert.is(at({ l1: 1 }, 1, { l1WarmupSteps: 0 }), 1);
+});
+
+test('a warm-up that would not end within the run is refused', () => {
+  for (const name of ['learningRateWarmupSteps', 'l1WarmupSteps', 'kWarmupSteps'] as const) {
+    const schedule = (steps: number): unknown => scheduleOf(checkSettings({ epochs: 5, batch: 10, [name]: steps }), 40);
+    schedule(19);
+    assert.throws(() => schedule(20), (e: unknown) => e instanceof UsageError && e.message.includes(`${name} is 20, but must be less than the 20 steps`));
+  }
+});
+
+test('resampling by steps happens at the end of the epoch that the step is in', () => {
+  const after = (given: Partial<TrainSettings>): readonly number[] => scheduleOf(checkSettings({ epochs: 10, batch: 10, resampleAt: [], ...given }), 40).resampleAfter;
+  assert.equal(after({ resampleAtSteps: [1, 4, 5, 39, 40, 90] }), [1, 2]);
+  assert.equal(after({ resampleEverySteps: 10 }), [3, 5, 8]);
+  assert.equal(after({ resampleEverySteps: 1000 }), []);
+  assert.equal(after({ resampleAt: [0.3], resampleAtSteps: [33] }), [3, 9]);
+});
+
+test('examples are counted whatever the steps are', () => {
+  for (const [examples, batch] of [[3000, 512], [10, 3], [7, 7]] as const) {
+    const { perEpoch } = scheduleOf(checkSettings({ batch, epochs: 3 }), examples);
+    let sum = 0;
+    for (let step = 0; step < 3 * perEpoch; step++) {
+      assert.is(samplesAfter(step, examples, perEpoch), sum);
+      sum += batchOf(examples, perEpoch, step % perEpoch).rows;
+    }
+    assert.is(samplesAfter(3 * perEpoch, examples, perEpoch), 3 * examples);
+  }
+});
+
 test('resampling never falls on the start or the end of a run, nor twice on an epoch', () => {
   const schedule = (epochs: number, resampleAt: number[]): readonly number[] => scheduleOf(checkSettings({ epochs, resampleAt }), 100).resampleAfter;
   assert.equal(schedule(1, [0.25, 0.5]), []);
@@ -112,6 +193,12 @@ test('figures', () => {
     // Nothing was dead: what is left of the error is nobody's task.
     assert.equal(figures({ ...sums, dead: 0 }, 10, { variant, k: 3 }, settings), { ...same, loss: 5 });
   }
+  // Sums whose weights moved come weighed.
+  const weighed = { ...sums, weighted: { penalty: 7, auxiliary: 3 } };
+  assert.equal(figures(weighed, 10, { l1: 0.5 }, settings), { ...same, loss: 5.7, l1_loss: 0.7 });
+  assert.equal(figures(weighed, 10, { variant: 'gated', l1: 0.5 }, settings), { ...same, loss: 7.7, l1_loss: 0.7, auxiliary_reconstruction_loss: 2 });
+  assert.equal(figures(weighed, 10, { variant: 'jumprelu', l1: 0.5 }, settings), { ...same, loss: 5.7, l0_loss: 0.7 });
+  assert.equal(figures(weighed, 10, { variant: 'topk', k: 3 }, settings), { ...same, loss: 5.3, auxiliary_reconstruction_loss: 0.3 });
 });
 
 test('a loss that is no number names the dictionary and the step', () => {
@@ -122,7 +209,9 @@ test('a loss that is no number names the dictionary and the step', () => {
 });
 
 test('settings out of range are refused by name', () => {
-  for (const bad of [{ features: 0 }, { epochs: 1.5 }, { batch: NaN }, { learningRate: -1 }, { beta1: 1 }, { decayFrom: 2 }, { resampleAt: [1] }, { seed: -1 }]) {
+  for (const bad of [{ features: 0 }, { epochs: 1.5 }, { batch: NaN }, { learningRate: -1 }, { beta1: 1 }, { decayFrom: 2 }, { resampleAt: [1] }, { seed: -1 }, { decayTo: 1.5 }, { decayTo: 0.1, decay: 'compounding' as const },
+    { decay: 'step' as 'linear' }, { clipNorm: -1 }, { clipNorm: NaN }, { l1WarmupSteps: 0.5 }, { kWarmupSteps: -1 }, { kWarmupFrom: 1.5 }, { learningRateWarmupSteps: NaN }, { deadAfter: 2 ** 32 }, { deadAfter: -1 },
+    { resampleAtSteps: [0] }, { resampleEverySteps: 1.5 }]) {
     const [name] = Object.keys(bad);
     assert.throws(() => checkSettings(bad), (e: unknown) => e instanceof UsageError && e.message.includes(name!));
   }
