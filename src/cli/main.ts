@@ -7,6 +7,7 @@ import { register as evaluate } from './eval.ts';
 import { register as report } from './report.ts';
 import { register as reproduce } from './reproduce.ts';
 import { register as run } from './run.ts';
+import { register as sample } from './sample.ts';
 import { register as sites } from './sites.ts';
 import { register as toy } from './toy.ts';
 import { register as train } from './train.ts';
@@ -21,7 +22,7 @@ const program = new Command('diffract')
   .showHelpAfterError('(see --help)')
   .exitOverride();
 
-for (const register of [demo, evaluate, sites, train, run, toy, reproduce, report, verify, doctor]) register(program);
+for (const register of [demo, evaluate, sites, train, run, sample, toy, reproduce, report, verify, doctor]) register(program);
 // Commands made before exitOverride was inherited would end the process themselves.
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 

@@ -5,7 +5,7 @@ import type { Gpu } from '../gpu/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { readConfig, type Gpt2Config } from './config.ts';
 import { forward, type ForwardRequest } from './forward.ts';
-import { generate, type GenerateOptions } from './generate.ts';
+import { generate, sample, type GenerateOptions, type ContinueOptions } from './generate.ts';
 import { NO_PROCESSING, type WeightProcessing } from './processing.ts';
 import { checkResume, readBatch, readCaptures, readEdits, readLogits, Run, type Batch, type RunOptions, type TokenBatch } from './run.ts';
 import { Hooks } from './sites.ts';
@@ -124,6 +124,11 @@ export class Gpt2 {
    */
   generate(tokens: readonly number[], options: GenerateOptions): Promise<number[]> {
     return generate(this, tokens, options);
+  }
+
+  /** The same for several prompts of one length at once. Throws ShapeError for unlike lengths. */
+  sample(prompts: readonly (readonly number[])[], options: ContinueOptions): Promise<number[][]> {
+    return sample(this, prompts, options);
   }
 
   /** Frees the weights. Runs that were made stay as they are. */

@@ -5,7 +5,7 @@ export { Tokenizer, loadTokenizer } from './tokenizer.ts';
 export { readConfig, type Gpt2Config } from './config.ts';
 export { NO_PROCESSING, type WeightProcessing } from './processing.ts';
 export { Hooks, nearest, type Hook } from './sites.ts';
-export type { GenerateOptions } from './generate.ts';
+export type { GenerateOptions, ContinueOptions } from './generate.ts';
 export { weightTypes, type LoadProgress, type WeightType } from './weights.ts';
 export { selfTest, type Check } from './selftest.ts';
 export { GPT2_SMALL_VALUES, type IoiPair, type KnownInput, type KnownValue } from './known-values.ts';

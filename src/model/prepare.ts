@@ -33,8 +33,8 @@ export async function prepareKernels(gpu: Gpu, config: Gpt2Config, folded: boole
   const uneven = last.map((position, prompt) => Math.max(0, position - prompt % 2));
   forward(model, { tokens, cache: [], captures: [], edits: [{ ...edits[0]!, positions: uneven }], logits: uneven, keep: false, resume: clean.kept });
   const cache = [Tensor.empty(stage, [1, positions, 3 * config.width])];
-  step(model, Array.from(last.subarray(0, positions - 1)), cache, 0);
-  step(model, [0], cache, positions - 1);
+  step(model, [Array.from(last.subarray(0, positions - 1))], cache, 0);
+  step(model, [[0]], cache, positions - 1);
   await gpu.prepare([...specs.values()]);
 }
 

@@ -1,9 +1,10 @@
 import * as assert from 'uvu/assert';
-import { TokenError, UsageError } from '../../src/errors.ts';
+import { ShapeError, TokenError, UsageError } from '../../src/errors.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
 import { Gpt2 } from '../../src/model/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { FIXTURE, IOI_MINI } from '../support/models.ts';
+import { refusal } from '../support/refusal.ts';
 
 const test = gpuSuite('generation');
 const load = async (directory = `${FIXTURE}/model`): Promise<Gpt2> => Gpt2.load(await testGpu(), directorySource(directory));
@@ -30,6 +31,21 @@ test('with a cache of keys and values come the same tokens as from whole runs', 
     }
     model.dispose();
   }
+});
+
+test('prompts that are gone on with side by side get what each gets alone; a stop ends one of them', async () => {
+  const model = await load(IOI_MINI);
+  const prompts = [[7, 1, 4], [3, 3, 9], [250, 17, 80], [5, 600, 2]];
+  for (const temperature of [0, 1]) {
+    const alone = await Promise.all(prompts.map((prompt, i) => model.generate(prompt, { count: 9, temperature, seed: 11 + i })));
+    const together = await model.sample(prompts, { count: 9, temperature, seed: 11 });
+    assert.equal(together, alone);
+    const stop = alone[1]![4]!;
+    assert.equal(await model.sample(prompts, { count: 9, temperature, seed: 11, stop }), alone.map((ids) => (ids.includes(stop) ? ids.slice(0, ids.indexOf(stop)) : ids)));
+  }
+  assert.match(await refusal(() => model.sample([[1, 2], [3]], { count: 1 }), ShapeError), /must have one length/);
+  assert.equal((await model.sample([[1], [2]], { count: 500 })).map(({ length }) => length), [64, 64]);
+  model.dispose();
 });
 
 test('generation fills the context and stops there', async () => {
