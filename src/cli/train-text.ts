@@ -9,6 +9,7 @@ import { dictionaryFolder, releasedTraining, TextActivations, TokenRows, type Pa
 import { loadModel } from './model.ts';
 import { note, progress, type Progress } from './terminal.ts';
 import { jobOf, kindsOf, openRun, runTraining, wholeOf, type TrainingFlags } from './training-run.ts';
+import { scheduleSettings } from './training-schedule.ts';
 
 export interface TextFlags {
   text?: string[]; site?: string[]; tokens?: number; context?: number; round?: number; field?: string; separator?: string; bos: boolean; heldOut?: number;
@@ -49,7 +50,7 @@ export async function trainOnText(options: Options): Promise<void> {
     const jobs = sites.flatMap((site, i) => kinds.map((kind) => (
       jobOf(kind, nameOf(site), stream!.data[i]!, options.seed, options.lr ?? textDefaults.learningRate, metadataOf(model, site, pack, options)))));
     const folders = sites.flatMap((site) => kinds.map(({ variant, value }) => dictionaryFolder(nameOf(site), variant, value)));
-    await runTraining(model.gpu, jobs, folders, { features, epochs: Math.ceil(tokens / examples), batch: Math.min(batch, examples), seed: options.seed, ...released, snapshotEpochs, stream }, { ...options, resumed });
+    await runTraining(model.gpu, jobs, folders, { features, epochs: Math.ceil(tokens / examples), batch: Math.min(batch, examples), seed: options.seed, ...released, ...scheduleSettings(options), snapshotEpochs, stream }, { ...options, resumed });
     if (stream.passes > 1) note(`the text was read ${stream.passes} times`);
   } finally {
     bar?.stop();

@@ -11,6 +11,7 @@ import { loadModel, modelOption, openModelSource, revisionOption } from './model
 import { list, progress, realNumber, wholeNumber } from './terminal.ts';
 import { textDefaults, trainOnText, type TextFlags } from './train-text.ts';
 import { jobOf, kindsOf, openRun, runTraining, trainingOptions, wholeOf, type TrainingFlags } from './training-run.ts';
+import { scheduleSettings } from './training-schedule.ts';
 
 interface Flags extends TrainingFlags, TextFlags {
   model: string; revision?: string; sites?: string[]; features?: number; dSae?: number; epochs?: number; batch?: number; prompts?: number; lexicon?: string; weights: WeightType; tuning?: string;
@@ -85,7 +86,7 @@ async function trainOnTask(options: Options): Promise<void> {
 
   try {
     await runTraining(gpu, jobs, folders, {
-      features: options.features, epochs: options.epochs, batch: options.batch, seed: options.seed, ...released, logEvery: Math.max(1, Math.round(options.epochs / 100)), snapshotEpochs,
+      features: options.features, epochs: options.epochs, batch: options.batch, seed: options.seed, ...released, ...scheduleSettings(options), logEvery: Math.max(1, Math.round(options.epochs / 100)), snapshotEpochs,
     }, { ...options, resumed });
   } finally {
     for (const tensor of activations) tensor.dispose();

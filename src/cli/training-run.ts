@@ -10,18 +10,19 @@ import {
   checkVariant, logLine, readCheckpoint, RELEASED_TRAINING, trainSaes, trainVariants, variantPolicies, type LogRecord, type SaeJob, type TrainOptions, type TrainResult, type TrainVariant,
 } from '../training/index.ts';
 import { list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
+import { scheduleOptions, type ScheduleFlags } from './training-schedule.ts';
 
 const CHECKPOINT = 'checkpoint.safetensors';
 const METRICS = 'metrics.jsonl';
 
 /** Flags of every training command. */
-export interface TrainingFlags {
+export interface TrainingFlags extends ScheduleFlags {
   variants: string[]; l1: string[]; k: string[]; snapshots: string[]; asReleased: string[]; out: string; lr?: number; seed: number; resume?: string; checkpointEvery: number; json?: boolean;
 }
 
 /** For commander: what every training command takes. */
 export function trainingOptions(command: Command): Command {
-  return command
+  return scheduleOptions(command
     .requiredOption('--out <dir>', 'directory for dictionaries, metrics.jsonl and the checkpoint')
     .option('--variants <list>', `kinds of dictionaries, of ${trainVariants.join(', ')}`, list, ['vanilla'])
     .option('--l1 <list>', 'sparsity weights λ, for activations scaled to a mean length of √width; all variants but topk and batchtopk', list, ['0.5', '1', '2.5'])
@@ -32,7 +33,7 @@ export function trainingOptions(command: Command): Command {
     .option('--seed <n>', 'seed of the data, initial weights and the order of the data', wholeNumber(0), 0)
     .option('--checkpoint-every <steps>', 'steps between checkpoints', wholeNumber(1), 500)
     .option('--resume <dir>', 'go on from the checkpoint in this directory')
-    .option('--json', 'print the final figures as JSON');
+    .option('--json', 'print the final figures as JSON'));
 }
 
 /** A variant and its λ or K. */

@@ -63,13 +63,18 @@ test('trains, and goes on after Ctrl-C to the same bytes', async ({ folder }) =>
 test('trains variants side by side and keeps snapshots', async ({ folder }) => {
   const out = join(folder, 'saes');
   const args = ['train', '--model', mini, '--sites', 'z@L0H3@end', '--variants', 'vanilla,gated,topk,frozen', '--l1', '0.5', '--k', '3', '--snapshots', '1,3'];
-  const { code, stdout, stderr } = await cli([...args, '--features', '16', '--prompts', '60', '--epochs', '4', '--as-released', 'lr-decay,topk-decoder', '--out', out, '--json']);
+  const { code, stdout, stderr } = await cli([...args, '--features', '16', '--prompts', '60', '--epochs', '4', '--as-released', 'lr-decay,topk-decoder', '--out', out, '--json',
+    '--lr-decay', 'cosine', '--lr-decay-from', '0', '--lr-warmup', '2', '--l1-warmup', '3', '--k-warmup', '3', '--clip-norm', '1', '--dead-after', '90', '--resample-at', 'none', '--resample-every-steps', '2']);
   assert.is(code, 0, stderr);
   const report = JSON.parse(stdout);
   assert.equal(report.dictionaries.map((r: { variant: string; k: number | null; l1_coefficient: number }) => [r.variant, r.k, r.l1_coefficient]), [['vanilla', null, 0.5], ['gated', null, 0.5], ['topk', 3, 0], ['frozen', null, 0.5]]);
   const folders = ['z@L0H3@end_frozen_l1_0.5', 'z@L0H3@end_gated_l1_0.5', 'z@L0H3@end_l1_0.5', 'z@L0H3@end_topk_k_3'];
   assert.equal(readdirSync(out).sort(), ['metrics.jsonl', 'snapshots', ...folders]);
   for (const epoch of ['1', '3']) assert.equal(readdirSync(join(out, 'snapshots', epoch)).sort(), folders);
+  // λ and K are told as they were at the end of each epoch, of one step each: 0, a third, two thirds and the whole of the way.
+  const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
+  assert.equal(lines.filter(({ variant }) => variant === 'gated').map((line) => line['details/l1_coefficient'].toFixed(3)), ['0.000', '0.167', '0.333', '0.500']);
+  assert.equal(lines.filter(({ variant }) => variant === 'topk').map(({ k }) => k), [16, 11, 7, 3]);
   assert.equal(JSON.parse(readFileSync(join(out, folders[3]!, 'cfg.json'), 'utf8')).k, 3);
 });
 
@@ -89,6 +94,8 @@ test('bad input is refused in one line', async ({ folder }) => {
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--variants', 'topk', '--k', '0'], /--k: "0" is not a whole number from 1 to 256/);
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--snapshots', 'x'], /--snapshots: "x"/);
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--as-released', 'decay'], /"decay" is no behaviour.*lr-decay/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--resample-at', '0.5,2'], /--resample-at: "2" is not a share between 0 and 1/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--k-warmup-from', '3'], /--k-warmup-from goes with --k-warmup/);
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--resume', folder], /cannot read .*checkpoint\.safetensors/);
   writeFileSync(join(folder, 'checkpoint.safetensors'), 'not a checkpoint');
   await refuses(['--model', mini, ...small, '--out', out, '--resume', folder], /checkpoint\.safetensors/);
