@@ -40,12 +40,21 @@ export interface HubClient {
   download(commit: string, path: string, size: number, taking: Taking): Promise<boolean>;
 }
 
+/** What a repository's name says: `owner/name` of a model, `datasets/owner/name` of a data set. */
+export function hubRepository(repository: string): { isDataset: boolean; id: string; kind: string } {
+  const isDataset = repository.startsWith('datasets/');
+  return { isDataset, id: isDataset ? repository.slice('datasets/'.length) : repository, kind: isDataset ? 'data set' : 'model' };
+}
+
 /** At first contact it is likelier that the name was meant for something else, or that there is no network. */
 const FIRST_ATTEMPTS = 3;
 
 const TEMPORARY = new Set([408, 425, 429, 500, 502, 503, 504]);
 
+/** A repository's name; a data set's begins with `datasets/`. */
 export function hubClient(repository: string, options: HubClientOptions): HubClient {
+  const { isDataset, id, kind } = hubRepository(repository);
+  const designation = { type: isDataset ? 'dataset' as const : 'model' as const, name: id };
   const { endpoint, token, signal, patience: { attempts = 5, wait = 500, silence = 30_000 } = {} } = options;
   const send = options.fetch ?? ((input: RequestInfo | URL, init?: RequestInit) => fetch(input, init));
   const shared = { ...(endpoint ? { hubUrl: endpoint.replace(/\/+$/, '') } : {}), ...(token ? { accessToken: token as `hf_${string}` } : {}) };
@@ -77,7 +86,7 @@ export function hubClient(repository: string, options: HubClientOptions): HubCli
         // Faults of the disk, and answers that no repetition changes.
         if (cause instanceof FileError) throw cause;
         const status = statusOf(cause);
-        if (status !== null && !TEMPORARY.has(status)) throw new FileError(refusal(repository, status, cause), { cause });
+        if (status !== null && !TEMPORARY.has(status)) throw new FileError(refusal(repository, kind, status, cause), { cause });
         if (progress() > before) failures = 0;
         failures += 1;
         if (failures >= most) throw new Unreachable(`the hub cannot be reached for ${what()}: ${status === null ? reason(cause) : `HTTP ${status}`}`, { cause });
@@ -92,8 +101,11 @@ export function hubClient(repository: string, options: HubClientOptions): HubCli
 
   return {
     async commit(revision) {
-      const { modelInfo } = await load();
-      const found = await patiently(() => `revision ${revision} of ${repository}`, (controller) => modelInfo({ ...shared, name: repository, revision, additionalFields: ['sha'], fetch: within(controller) }), { most: Math.min(attempts, FIRST_ATTEMPTS) });
+      const { datasetInfo, modelInfo } = await load();
+      const found = await patiently(() => `revision ${revision} of ${repository}`, async (controller): Promise<{ sha: string }> => {
+        const asked = { ...shared, name: id, revision, fetch: within(controller) };
+        return isDataset ? datasetInfo({ ...asked, additionalFields: ['sha'] }) : modelInfo({ ...asked, additionalFields: ['sha'] });
+      }, { most: Math.min(attempts, FIRST_ATTEMPTS) });
       if (!/^[0-9a-f]{40}$/.test(found.sha)) throw new FileError(`${repository}: the hub names ${oneLine(String(found.sha))} as the commit of ${revision}, which is none`);
       return found.sha;
     },
@@ -101,7 +113,7 @@ export function hubClient(repository: string, options: HubClientOptions): HubCli
       const { listFiles } = await load();
       return patiently(() => `the files of ${repository}`, async (controller, alive) => {
         const files: Record<string, HubFile> = {};
-        for await (const { type, path, size, oid, lfs } of listFiles({ ...shared, repo: repository, revision: commit, recursive: true, fetch: within(controller) })) {
+        for await (const { type, path, size, oid, lfs } of listFiles({ ...shared, repo: designation, revision: commit, recursive: true, fetch: within(controller) })) {
           alive();
           const digest = lfs?.oid.replace(/^sha256:/, '') ?? oid;
           if (type === 'file' && digest) files[path] = { size: lfs?.size ?? size, digest };
@@ -124,7 +136,7 @@ export function hubClient(repository: string, options: HubClientOptions): HubCli
           return response;
         };
         // Plain HTTP, not the hub's own protocol of chunks: parts of a file are then parts of a request, and any mirror can serve them.
-        const blob = await downloadFile({ ...shared, repo: repository, path, revision: commit, xet: false, fetch: fetchPart });
+        const blob = await downloadFile({ ...shared, repo: designation, path, revision: commit, xet: false, fetch: fetchPart });
         if (!blob) throw new FileError(`${repository}/${path}: the hub lists it but does not have it`);
         if (blob.size !== size) throw new FileError(`${repository}/${path}: the hub lists ${size} bytes and serves ${blob.size}`);
         const reader = (at > 0 ? blob.slice(at) : blob).stream().getReader();
@@ -152,10 +164,10 @@ function statusOf(cause: unknown): number | null {
   return typeof status === 'number' ? status : null;
 }
 
-function refusal(repository: string, status: number, cause: unknown): string {
+function refusal(repository: string, kind: string, status: number, cause: unknown): string {
   // The hub answers 401 for what is not there, so as not to tell what is private.
-  if (status === 401 || status === 403) return `${repository}: the hub has no such public model (HTTP ${status}); a private or gated one needs HF_TOKEN`;
-  if (status === 404) return `${repository}: the hub has no such model, revision or file (HTTP 404)`;
+  if (status === 401 || status === 403) return `${repository}: the hub has no such public ${kind} (HTTP ${status}); a private or gated one needs HF_TOKEN`;
+  if (status === 404) return `${repository}: the hub has no such ${kind}, revision or file (HTTP 404)`;
   return `${repository}: the hub refuses it: HTTP ${status}: ${oneLine((cause as Error).message)}`;
 }
 

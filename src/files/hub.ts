@@ -12,7 +12,7 @@ import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { z } from 'zod';
 import { FileError, UsageError } from '../errors.ts';
 import type { HubCache, Incomplete, StoredFile } from './hub-cache.ts';
-import { hubClient, Unreachable, type HubClientOptions, type HubFile } from './hub-client.ts';
+import { hubClient, hubRepository, Unreachable, type HubClientOptions, type HubFile } from './hub-client.ts';
 import { checkRange, fileName, parseJson, type FileSource } from './source.ts';
 
 export interface HubOptions extends HubClientOptions {
@@ -32,26 +32,26 @@ export interface HubOptions extends HubClientOptions {
 const listing = z.record(z.string(), z.object({ size: z.int().nonnegative(), digest: z.string().regex(/^[0-9a-f]{40}([0-9a-f]{24})?$/) }));
 
 const COMMIT = /^[0-9a-f]{40}$/;
-const REPOSITORY = /^[A-Za-z0-9][\w.-]*(\/[\w.-]+)?$/;
+const REPOSITORY = /^(datasets\/)?[A-Za-z0-9][\w.-]*(\/[\w.-]+)?$/;
 /** Bytes hashed at a time of what an earlier run left. */
 const PIECE = 1 << 24;
 /** How often a file is begun again because what came was wrong. */
 const RESTARTS = 2;
 
-/** Whether a text can be the name of a hub's repository: `gpt2`, or `owner/name`. */
+/** Whether a text can be the name of a hub's repository: `gpt2`, or `owner/name`; of a data set with `datasets/` before it. */
 export function isHubName(text: string): boolean {
   return REPOSITORY.test(text) && !text.includes('..');
 }
 
 /**
- * What `hub:owner/name@revision/folder` names; revision and folder may be left away, and a name without an owner has no folder.
- * UsageError for what is no such address.
+ * What `hub:owner/name@revision/folder` names, or `hub:datasets/owner/name@revision/folder`; revision and folder may be left away, and a name
+ * without an owner has no folder. A slash within a revision is written %2F. UsageError for what is no such address.
  */
 export function parseHubAddress(text: string): { repository: string; revision?: string; folder?: string } {
-  const match = /^hub:([^/@]+(?:\/[^/@]+)?)(?:@([^/]+))?(?:\/(.+?))?\/?$/.exec(text);
+  const match = /^hub:((?:datasets\/)?[^/@]+(?:\/[^/@]+)?)(?:@([^/]+))?(?:\/(.+?))?\/?$/.exec(text);
   if (!match || !isHubName(match[1]!)) throw new UsageError(`${text}: not a name on a hub; hub:owner/name, hub:owner/name@revision or hub:owner/name/folder is needed`);
   const [, repository, revision, folder] = match;
-  return { repository: repository!, ...(revision ? { revision } : {}), ...(folder ? { folder } : {}) };
+  return { repository: repository!, ...(revision ? { revision: revision.replace(/%2f/gi, '/') } : {}), ...(folder ? { folder } : {}) };
 }
 
 /** The repository's files. Nothing is asked of the hub before a file is. UsageError for a name or revision that cannot be one. */
@@ -60,7 +60,8 @@ export function hubSource(repository: string, options: HubOptions): FileSource {
   if (!isHubName(repository)) throw new UsageError(`${repository}: not a name on a hub; owner/name is needed`);
   if (!/^[\w.-]+(\/[\w.-]+)*$/.test(revision) || revision.includes('..')) throw new UsageError(`${revision}: not a revision; a branch, tag or commit is needed`);
   const client = hubClient(repository, options);
-  const root = `models--${repository.replace('/', '--')}`;
+  const { isDataset, id } = hubRepository(repository);
+  const root = `${isDataset ? 'datasets' : 'models'}--${id.replace('/', '--')}`;
   const name = folder ? `${repository}/${folder}` : repository;
   const files = new Map<string, Promise<StoredFile>>();
 
@@ -191,6 +192,10 @@ export function hubSource(repository: string, options: HubOptions): FileSource {
     },
     async json<T>(path: string) {
       return parseJson<T>(await source.bytes(path), fileName(source, path));
+    },
+    async list() {
+      const before = folder ? `${folder}/` : '';
+      return Object.keys(await everything()).filter((path) => path.startsWith(before)).map((path) => path.slice(before.length)).sort();
     },
     async origin() {
       return { repository, revision, commit: await commit() };

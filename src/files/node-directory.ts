@@ -1,7 +1,7 @@
 /** A directory on disk as a FileSource. Node only. */
 import { statSync } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
-import { isAbsolute, join, normalize, sep } from 'node:path';
+import { open, readdir, stat } from 'node:fs/promises';
+import { isAbsolute, join, normalize, relative, sep } from 'node:path';
 import { FileError } from '../errors.ts';
 import { checkRange, fileName, oneLine, parseJson, type FileSource } from './source.ts';
 
@@ -66,6 +66,10 @@ export function directorySource(path: string): FileSource {
     },
     async json<T>(file: string) {
       return parseJson<T>(await source.bytes(file), fileName(source, file));
+    },
+    async list() {
+      const entries = await readdir(path, { recursive: true, withFileTypes: true }).catch((cause) => fail('.', cause));
+      return entries.filter((entry) => !entry.isDirectory()).map((entry) => relative(path, join(entry.parentPath, entry.name)).split(sep).join('/')).sort();
     },
   };
   return source;

@@ -16,6 +16,8 @@ export interface FileSource {
   range(path: string, start: number, end: number): Promise<Uint8Array>;
   /** The file parsed as JSON. `T` is a promise of the caller's, who checks what it needs. */
   json<T = unknown>(path: string): Promise<T>;
+  /** Paths of all files, those in folders too, in the order of their names; for sources that can tell. */
+  list?(): Promise<string[]>;
   /** Where the files come from, for sources that can be told to give the same bytes again. */
   origin?(): Promise<FileOrigin>;
 }
@@ -83,6 +85,9 @@ export function memorySource(files: Record<string, Uint8Array>, name = 'memory')
     },
     async json<T>(path: string) {
       return parseJson<T>(find(path), fileName(source, path));
+    },
+    async list() {
+      return Object.keys(files).sort();
     },
   };
   function find(path: string): Uint8Array {

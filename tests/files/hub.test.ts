@@ -6,7 +6,7 @@ import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UsageError } from '../../src/errors.ts';
-import { hubSource, isHubName, parseHubAddress, type FileSource, type HubOptions } from '../../src/files/index.ts';
+import { hubSource, isHubName, parseHubAddress, readDocuments, type FileSource, type HubOptions } from '../../src/files/index.ts';
 import { directoryHubCache, hubCachePath } from '../../src/files/node-hub-cache.ts';
 import { COMMIT, gitDigest, hubServer, OLD_COMMIT, type HubServer } from '../support/hub-server.ts';
 import { refusal } from '../support/refusal.ts';
@@ -212,12 +212,40 @@ test('a folder of a repository is a source too', async ({ open }) => {
   assert.equal(await source.bytes('two words.bin'), files['folder/two words.bin']);
 });
 
+test('a data set: its files are listed, and each shard comes when reading reaches it, once', async ({ root }) => {
+  const lines = (from: number): Uint8Array => new TextEncoder().encode(Array.from({ length: 3 }, (_, i) => `{"text":"${from + i}"}\n`).join(''));
+  const server = await hubServer('datasets/someone/texts', { 'README.md': config, 'data/a.jsonl': lines(0), 'data/b.jsonl': lines(3), 'other/c.jsonl': lines(6) });
+  server.commits['refs/convert/parquet'] = OLD_COMMIT;
+  try {
+    const { repository, folder, revision } = parseHubAddress('hub:datasets/someone/texts@refs%2Fconvert%2Fparquet/data');
+    const open = (): FileSource => hubSource(repository, { cache: directoryHubCache(root), endpoint: server.url, patience: QUICK, folder, revision });
+    const source = open();
+    assert.equal(await source.list!(), ['a.jsonl', 'b.jsonl']);
+    assert.equal((await source.origin!()).commit, OLD_COMMIT);
+    const shards = (): string[] => [...new Set(server.requests.flatMap((line) => /([abc]\.jsonl)/.exec(line)?.[1] ?? []))];
+    const seen: string[] = [];
+    for await (const { content } of readDocuments([{ source, path: 'a.jsonl' }, { source, path: 'b.jsonl' }])) {
+      seen.push(content.text!);
+      assert.equal(shards(), seen.length <= 3 ? ['a.jsonl'] : ['a.jsonl', 'b.jsonl']);
+    }
+    assert.equal(seen, ['0', '1', '2', '3', '4', '5']);
+    assert.ok(readdirSync(join(root, 'datasets--someone--texts', 'snapshots', OLD_COMMIT, 'data')).includes('b.jsonl'));
+    const asked = server.requests.length;
+    assert.equal([await open().bytes('a.jsonl'), await open().list!()], [lines(0), ['a.jsonl', 'b.jsonl']]);
+    assert.is(server.requests.length, asked);
+    assert.match(await refusal(() => hubSource('datasets/someone/nothing', { cache: directoryHubCache(root), endpoint: server.url, patience: QUICK }).list!()), /the hub has no such public data set/);
+  } finally {
+    await server.close();
+  }
+});
+
 test('names and addresses', () => {
   assert.equal(['gpt2', 'openai-community/gpt2', 'a/b/c', './x', '/x', 'x/', '~x', 'models/ioi-mini', ''].map(isHubName), [true, true, false, false, false, false, false, true, false]);
   assert.equal(parseHubAddress('hub:gpt2'), { repository: 'gpt2' });
   assert.equal(parseHubAddress('hub:gpt2@main'), { repository: 'gpt2', revision: 'main' });
   assert.equal(parseHubAddress('hub:a/b@v1/blocks.8/x y/'), { repository: 'a/b', revision: 'v1', folder: 'blocks.8/x y' });
   assert.equal(parseHubAddress('hub:a/b/c/d'), { repository: 'a/b', folder: 'c/d' });
+  assert.equal(parseHubAddress('hub:datasets/a/b@refs%2Fconvert%2Fparquet/c/d.parquet'), { repository: 'datasets/a/b', revision: 'refs/convert/parquet', folder: 'c/d.parquet' });
   for (const text of ['hub:', 'hub:/a', 'hub:a b', 'gpt2', 'hub:@x']) assert.throws(() => parseHubAddress(text), (error: unknown) => error instanceof UsageError);
 });
 

@@ -37,6 +37,7 @@ export const OLD_COMMIT = 'fedcba9876543210fedcba9876543210fedcba98';
 /** Files larger than this are listed with a SHA-256, as the hub does for what it keeps outside git. */
 const LARGE = 4096;
 
+/** `repository` of a data set begins with `datasets/`. */
 export async function hubServer(repository: string, files: Readonly<Record<string, Uint8Array>>, { token }: { token?: string } = {}): Promise<HubServer> {
   const requests: string[] = [];
   const troubles: Trouble[] = [];
@@ -53,8 +54,9 @@ export async function hubServer(repository: string, files: Readonly<Record<strin
     response.setHeader('access-control-allow-headers', '*, authorization, range');
     if (request.method === 'OPTIONS') return void response.writeHead(204).end();
     if (token && request.headers.authorization !== `Bearer ${token}`) return void json(response, 401, { error: 'Invalid username or password.' });
-    const info = new RegExp(`^/api/models/${repository}/revision/(.+)$`).exec(path);
-    const tree = new RegExp(`^/api/models/${repository}/tree/([^/]+)$`).exec(path);
+    const [kind, id] = repository.startsWith('datasets/') ? ['datasets', repository.slice('datasets/'.length)] : ['models', repository];
+    const info = new RegExp(`^/api/${kind}/${id}/revision/(.+)$`).exec(path);
+    const tree = new RegExp(`^/api/${kind}/${id}/tree/([^/]+)$`).exec(path);
     const file = new RegExp(`^/${repository}/resolve/([^/]+)/(.+)$`).exec(path);
     if (info || tree) {
       const status = apiStatus.shift();
