@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { frequentFeatures, loadSae, readSaeConfig, splitAddress, withFeatures, type Sae, type SaeMetadata } from '../dictionary/index.ts';
 import { FileError, UsageError } from '../errors.ts';
-import { checkReading, formatReading, reaches, type FeatureFilter, type LoadedDictionary, type Reading } from '../evaluation/index.ts';
+import { checkPath, checkReading, formatReading, readingKind, type FeatureFilter, type LoadedDictionary, type Reading } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { note } from './terminal.ts';
@@ -21,7 +21,7 @@ export const MIN_FREQUENCY = 1e-6;
 
 /**
  * Loads everything that `--sae` names, each as PATH, SITE=PATH or HOOK[:HEAD]=PATH. Dictionaries that name no position were trained on text: each
- * serves all sites of its head. UsageError for a dictionary without a site or hook, or of another model, hook or position; ShapeError for one that
+ * serves every site that what it reads reaches. UsageError for a dictionary without a site or hook, or of another model, hook or position; ShapeError for one that
  * is not as wide as its site; FileError for broken files. On an error nothing stays loaded.
  */
 export async function loadDictionaries(model: Gpt2, given: readonly string[], { positions = IOI_POSITIONS, minFrequency = MIN_FREQUENCY }: LoadChoice = {}): Promise<LoadedDictionary[]> {
@@ -60,7 +60,7 @@ async function loadOne(model: Gpt2, path: string, given: SiteAddress | Reading |
   const hook = given && 'hook' in given ? given : null;
   const choice = { ...(file === undefined ? {} : { file }), ...(hook ? { hook: hook.hook } : {}) };
   const { metadata } = await readSaeConfig(source, choice);
-  const place = placeOf(metadata, given, path, positions);
+  const place = placeOf(model, metadata, given, path, positions);
   const { site, reads } = place;
   if (site) checkSite(site, model.config);
   const sae = await loadSae(model.gpu, source, {
@@ -75,7 +75,7 @@ async function loadOne(model: Gpt2, path: string, given: SiteAddress | Reading |
   const kind = metadata['variant'] === 'frozen' ? 'frozen' : dictionary.variant;
   const sparsity = dictionary.k !== null ? ` K=${dictionary.k}` : typeof l1 === 'number' ? ` λ=${l1}` : '';
   // Those of a whole language compete for a site among themselves, as another variant.
-  const suffix = place.trainedOn === 'text' ? ' (text)' : '';
+  const suffix = place.trainedOn === 'text' ? ` (${['text', readingKind(reads)].filter(Boolean).join(', ')})` : '';
   return {
     ...place, variant: `${kind}${suffix}`, dictionary, name: `${kind}${sparsity}${suffix}`,
     lambda: typeof l1 === 'number' ? l1 : null, scale: typeof scale === 'number' ? scale : null, ...(filter ? { filter } : {}),
@@ -88,13 +88,13 @@ type Place = Required<Pick<LoadedDictionary, 'site' | 'reads'>> & Pick<LoadedDic
  * Where a dictionary is to be used and what it reads: at one site, which is given or which its metadata name (our own `site`, or SAELens' hook and
  * head with a semantic position); or wherever the hook and head that they name reach, where they name no position.
  */
-function placeOf(metadata: Readonly<SaeMetadata>, given: SiteAddress | Reading | null, path: string, positions: readonly string[]): Place {
+function placeOf({ config }: Pick<Gpt2, 'config'>, metadata: Readonly<SaeMetadata>, given: SiteAddress | Reading | null, path: string, positions: readonly string[]): Place {
   const own = siteOf(metadata, positions);
   const site = given && !('hook' in given) ? given : own;
   if (own) return { site, reads: { hook: hookOf(site!), head: site!.head }, trainedOn: 'task' };
   const { hook_name: hook, hook_head_index: head } = metadata;
   if (given && 'hook' in given) {
-    checkReading(given, `--sae ${path}`);
+    checkReading(given, config, `--sae ${path}`);
     return { site: null, reads: given, trainedOn: 'text' };
   }
   if (typeof hook !== 'string') {
@@ -103,8 +103,8 @@ function placeOf(metadata: Readonly<SaeMetadata>, given: SiteAddress | Reading |
     throw new UsageError(`--sae ${path}: its cfg.json does not name a hook; give a site or a hook, as in --sae z@L0H3@end=${path} or --sae blocks.0.attn.hook_z:3=${path}`);
   }
   const reads = { hook, head: typeof head === 'number' ? head : null };
-  if (!site) checkReading(reads, `--sae ${path}`);
-  else if (!reaches(reads, site)) throw new UsageError(`--sae ${formatSite(site)}=${path}: reads ${formatReading(reads)}, which is not what is at that site`);
+  if (!site) checkReading(reads, config, `--sae ${path}`);
+  else checkPath(reads, site, `--sae ${formatSite(site)}=${path}`);
   return { site, reads, trainedOn: 'text' };
 }
 

@@ -10,7 +10,12 @@ export interface Examples {
   activations: Tensor;
   /** For each attribute (and other column of the prompts that a dictionary reads), each example's value as an index into its values; [n]. */
   attributes: Readonly<Record<string, Uint32Array>>;
+  /** Activations of other hooks at the same places of the same prompts, [n, width] each, by hook: for dictionaries that read one of them. */
+  inputs?: Readonly<Record<string, Tensor>>;
 }
+
+/** What reconstructing reads of examples. */
+export type Scaled = Pick<Examples, 'activations' | 'inputs'>;
 
 /** How features of an SAE are chosen: greedily towards the target's activation or reconstruction, by interpretations, or by their weights (sae-edits.ts). */
 export type FeatureEdit = 'agnostic' | 'reconstruction' | 'aware' | 'threshold';
@@ -47,13 +52,19 @@ export interface Dictionary {
   readonly name: string;
   readonly dIn: number;
   readonly features: number;
+  /** The hook that it reads where that is not the site's own: examples need its activations among their `inputs`. */
+  readonly reads?: string;
   /** Codes f, [n, features]. A supervised dictionary reads the attributes, an SAE the activations. */
   encode(examples: Examples): Tensor;
   /**
    * Reconstructions â = Σ_j f_j d_j + b, [n, dIn]. A dictionary that brings every activation to one scale needs the examples that the codes are of
    * where they are not just what its `encode` gave; others do not read them.
    */
-  decode(codes: Tensor, examples?: Pick<Examples, 'activations'>): Tensor;
+  decode(codes: Tensor, examples?: Scaled): Tensor;
+  /** Codes in units of the activations, [n, features]: what d_j is multiplied by where a feature adds it. Those of `encode` where a dictionary has no such method. */
+  additions?(examples: Examples): Tensor;
+  /** d_j of chosen features, [chosen, dIn]; without such a method, what they decode to with code 1, less what nothing decodes to. */
+  directions?(chosen: readonly number[]): Tensor;
   /** Weights f_j d_j·(â − b) / ‖â − b‖², [n, features]; each row sums to 1, or is NaN where no feature is active. */
   contributions(codes: Tensor): Tensor;
   /** Changes the source's activations towards the target's by at most k features. */

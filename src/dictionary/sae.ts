@@ -11,7 +11,7 @@
  */
 import { ShapeError, UsageError } from '../errors.ts';
 import {
-  finishedParts, gramMatrix, mul, multiplyRows, normalizeRows, restoreRows, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type RowNormalization, type SaeKind, type SaeVariant, type SaeWeights,
+  finishedParts, gatherRows, gramMatrix, mul, multiplyRows, normalizeRows, restoreRows, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type RowNormalization, type SaeKind, type SaeVariant, type SaeWeights,
 } from '../tensor/index.ts';
 import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
 import { SaeEdits, unitWeights } from './sae-edits.ts';
@@ -141,17 +141,23 @@ export class Sae implements Dictionary {
     });
   }
 
+  /** Codes times the example's scale: what d_j is multiplied by in the activation. */
+  additions(examples: Pick<Examples, 'activations'>): Tensor {
+    const { normalization } = this;
+    if (!normalization) return this.encode(examples);
+    return examples.activations.gpu.scope(() => multiplyRows(this.encode(examples), normalizeRows(examples.activations, normalization).scale));
+  }
+
+  /** Decoder rows of chosen features, [chosen, dIn]. */
+  directions(chosen: readonly number[]): Tensor {
+    const { decoder } = this.weights;
+    return decoder.gpu.scope(() => gatherRows(decoder, Tensor.from(decoder.gpu, Uint32Array.from(chosen), [chosen.length])));
+  }
+
   dispose(): void {
     for (const tensor of Object.values(this.weights) as (Tensor | undefined)[]) tensor?.dispose();
     this.gram?.dispose();
     this.gram = undefined;
-  }
-
-  /** Codes times the example's scale: what d_j is multiplied by in the activation. */
-  private additions(examples: Examples): Tensor {
-    const { normalization } = this;
-    if (!normalization) return this.encode(examples);
-    return examples.activations.gpu.scope(() => multiplyRows(this.encode(examples), normalizeRows(examples.activations, normalization).scale));
   }
 
   private decodeAdditions(codes: Tensor, examples: Examples): Tensor {

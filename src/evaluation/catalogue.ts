@@ -1,6 +1,6 @@
 /** Which dictionaries there are at each site, and the activations of one batch of prompts as dictionaries want them. */
 import { columnIds, type Dictionary, type Examples, type Rankings } from '../dictionary/index.ts';
-import { type CrossSection, formatSite, type SiteAddress } from '../task/index.ts';
+import { type CrossSection, formatSite, type HookPlace, type ActivationPlace, type Prompts, type SiteAddress } from '../task/index.ts';
 import { add, gatherRows, sub, Tensor } from '../tensor/index.ts';
 import type { PatchedPrompts } from './patching.ts';
 import type { CurvePoint } from './results.ts';
@@ -30,6 +30,8 @@ export interface Entry {
   /** Where a loaded dictionary's examples came from, as far as known. */
   trainedOn?: 'task' | 'text';
   filter?: FeatureFilter;
+  /** Of a dictionary that reads another hook than the site's own, and how what it reads gets there. */
+  through?: { hook: string; note: string };
   /** Epoch of training that an SAE is of, where several of one training are there. */
   epoch?: number | null;
   /** Features by falling F1 with each attribute's values, for edits by interpretations; the catalogue's to dispose. */
@@ -60,6 +62,11 @@ export class Catalogue {
   add(site: SiteAddress, entry: Entry): void {
     const key = formatSite(site);
     this.entries.set(key, [...(this.entries.get(key) ?? []), entry]);
+  }
+
+  /** Sites, and what their dictionaries read. */
+  places(sites: readonly SiteAddress[]): ActivationPlace[] {
+    return placesOf(sites, (site) => this.at(site).map(({ dictionary }) => dictionary));
   }
 
   /** Dictionaries at a site, in the order they were added. */
@@ -117,9 +124,30 @@ export class Catalogue {
 /** Values of every attribute and property of the prompts, as dictionaries read them. */
 export const attributeIds = columnIds;
 
+/** The sites, and behind them the places that dictionaries there read instead: what examples of the sites are made of. */
+export function placesOf(sites: readonly SiteAddress[], dictionariesAt: (site: SiteAddress) => readonly Pick<Dictionary, 'reads'>[]): ActivationPlace[] {
+  const inputs = new Map<string, HookPlace>();
+  for (const site of sites) {
+    for (const { reads: hook } of dictionariesAt(site)) if (hook !== undefined) inputs.set(`${hook}@${site.position}`, { hook, position: site.position });
+  }
+  return [...sites, ...inputs.values()];
+}
+
+/** Examples of a site from activations at places, by written address, of these prompts; those of whole hooks at its position are their inputs. */
+export function examplesFrom(activations: ReadonlyMap<string, Tensor>, site: SiteAddress, prompts: Prompts): Examples {
+  const inputs: Record<string, Tensor> = {};
+  for (const [address, values] of activations) {
+    // A site's address has a head between its kind and its position.
+    const [hook, position, ...more] = address.split('@') as [string, string, ...string[]];
+    if (more.length === 0 && position === site.position) inputs[hook] = values;
+  }
+  return { activations: activations.get(formatSite(site))!, attributes: attributeIds(prompts), inputs };
+}
+
 /** Activations of a clean run at a site, with the prompts' attributes. */
 export function examplesAt(clean: PatchedPrompts, site: SiteAddress): Examples {
-  return { activations: clean.at(site), attributes: attributeIds(clean.prompts) };
+  clean.at(site);
+  return examplesFrom(clean.activations, site, clean.prompts);
 }
 
 /** â and ā + (a − â) for one batch: what Test 1 patches in, made once per site and dictionary. */
@@ -140,7 +168,7 @@ export class Reconstructions {
       const examples = examplesAt(this.clean, site);
       // Codes are far larger than what is kept.
       result = examples.activations.gpu.scope(() => {
-        const reconstruction = entry.dictionary.decode(entry.dictionary.encode(examples));
+        const reconstruction = entry.dictionary.decode(entry.dictionary.encode(examples), examples);
         const error = sub(examples.activations, reconstruction);
         return { reconstruction, residual: add(this.catalogue.meanRows(site, this.clean.prompts.count), error) };
       });

@@ -5,18 +5,19 @@
  *   sufficiency   a − Σ_{F1 < t} f_j d_j        mean LD / mean clean LD, as in Test 1: what is interpretable is enough
  *   necessity     a − Σ_{F1 ≥ t} f_j d_j        1 − |LD_mean − LD| / |LD_mean − LD_clean|, as in Test 1: nothing else is
  *
+ * Of dictionaries that scale every activation by itself, f_j d_j stands for what the feature adds to the activation that it is active on.
  * The rest of a, bias and error included, stays. And with codes f of a prompt and f' of its counterfactual, whose answer is another,
  *
  *   faithfulness  b + Σ_{F1 < t} f_j d_j + Σ_{F1 ≥ t} f'_j d_j      share of prompts where the counterfactual's answer is predicted
  *   completeness  b + Σ_{F1 ≥ t} f_j d_j + Σ_{F1 < t} f'_j d_j      share of prompts where the prediction stays
  */
 import { z } from 'zod';
-import { columnIds, type Dictionary } from '../dictionary/index.ts';
+import type { Dictionary } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { distinctSites, formatSite, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
+import { distinctSites, formatSite, type ActivationPlace, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
 import { activeMask, add, gatherRows, mul, sub, sumRows, Tensor } from '../tensor/index.ts';
-import { examplesAt } from './catalogue.ts';
+import { examplesAt, examplesFrom, placesOf } from './catalogue.ts';
 import { agreement, mean, necessity, sufficiency } from './formulas.ts';
 import { activationsOf, bySpan, scoringChunks, PatchedPrompts, type Patch } from './patching.ts';
 import { Tally, type Measurements } from './tally.ts';
@@ -105,7 +106,7 @@ export async function interpretedApproximation(model: Gpt2, given: Prompts, stud
   const divisions = divide(studies, options.thresholds ?? CAUSAL_THRESHOLDS);
   if (divisions.length === 0) return [];
   const prompts = given.select(bySpan(given));
-  const measured = await overBatches(model, prompts, sitesOf(studies), divisions, options, {
+  const measured = await overBatches(model, prompts, placesIn(studies), divisions, options, {
     first(clean, tally, start) {
       tally.put('clean', start, clean.clean.logitDiff);
       for (const study of onePerSection(studies)) {
@@ -118,10 +119,10 @@ export async function interpretedApproximation(model: Gpt2, given: Prompts, stud
         const examples = examplesAt(clean, site);
         const codes = dictionary.encode(examples);
         const interpretable = mul(codes, Tensor.from(codes.gpu, masks[i]!, [dictionary.features]));
-        const high = dictionary.decode(interpretable);
-        const bias = dictionary.decode(Tensor.zeros(codes.gpu, codes.shape));
+        const high = dictionary.decode(interpretable, examples);
+        const bias = dictionary.decode(Tensor.zeros(codes.gpu, codes.shape), examples);
         return {
-          site, kept: sub(examples.activations, sub(dictionary.decode(codes), high)), removed: sub(examples.activations, sub(high, bias)),
+          site, kept: sub(examples.activations, sub(dictionary.decode(codes, examples), high)), removed: sub(examples.activations, sub(high, bias)),
           all: sumRows(activeMask(codes, { signed: true })), above: sumRows(activeMask(interpretable, { signed: true })),
         };
       });
@@ -169,10 +170,10 @@ export async function patchFeatures(model: Gpt2, pairs: PatchedPairs, studies: r
     return rowsOf(studies, divisions, ({ study, features }, threshold) => ({ crossSection: study.crossSection, dictionary: study.dictionary, threshold, features, attribute, ...nothing }));
   }
   let targets = new Map<string, Tensor>();
-  const sites = sitesOf(studies);
-  const measured = await overBatches(model, prompts, sites, divisions, options, {
+  const places = placesIn(studies);
+  const measured = await overBatches(model, prompts, places, divisions, options, {
     first(clean, tally, start) {
-      targets = activationsOf(model, counterfactual.slice(start, start + clean.prompts.count), sites);
+      targets = activationsOf(model, counterfactual.slice(start, start + clean.prompts.count), places);
       tally.put('clean', start, clean.clean.prediction);
       for (const study of onePerSection(studies)) {
         const whole = study.sites.map(({ site }): Patch => ({ site, values: targets.get(formatSite(site))! }));
@@ -180,12 +181,18 @@ export async function patchFeatures(model: Gpt2, pairs: PatchedPairs, studies: r
       }
     },
     each(clean, { study, masks, key }, tally, start) {
-      const attributes = columnIds(counterfactual.slice(start, start + clean.prompts.count));
+      const others = counterfactual.slice(start, start + clean.prompts.count);
       const parts = study.sites.map(({ site, dictionary }, i) => {
-        const own = dictionary.encode(examplesAt(clean, site));
-        const other = dictionary.encode({ activations: targets.get(formatSite(site))!, attributes });
-        const change = mul(sub(other, own), Tensor.from(own.gpu, masks[i]!, [dictionary.features]));
-        return { site, faithful: dictionary.decode(add(own, change)), complete: dictionary.decode(sub(other, change)) };
+        const [source, target] = [examplesAt(clean, site), examplesFrom(targets, site, others)];
+        const [own, other] = [dictionary.encode(source), dictionary.encode(target)];
+        const mask = Tensor.from(own.gpu, masks[i]!, [dictionary.features]);
+        const [ownHigh, otherHigh] = [mul(own, mask), mul(other, mask)];
+        // What features add where they come from: scales may be the examples' own.
+        const bias = dictionary.decode(Tensor.zeros(other.gpu, other.shape), target);
+        const from = (codes: Tensor): Tensor => sub(dictionary.decode(codes, target), bias);
+        return {
+          site, faithful: add(dictionary.decode(sub(own, ownHigh), source), from(otherHigh)), complete: add(dictionary.decode(ownHigh, source), from(sub(other, otherHigh))),
+        };
       });
       for (const way of ['faithful', 'complete'] as const) tally.put(`${way}|${key}`, start, clean.patched(parts.map((part) => ({ site: part.site, values: part[way] }))).prediction);
     },
@@ -215,7 +222,7 @@ interface BatchWork {
   last?(): void;
 }
 
-async function overBatches(model: Gpt2, prompts: Prompts, sites: readonly SiteAddress[], divisions: readonly Division[], options: CausalOptions, work: BatchWork): Promise<Measurements> {
+async function overBatches(model: Gpt2, prompts: Prompts, places: readonly ActivationPlace[], divisions: readonly Division[], options: CausalOptions, work: BatchWork): Promise<Measurements> {
   const { gpu } = model;
   const chunks = scoringChunks(model, prompts, options.batch ?? batchFor(model, prompts));
   const tally = new Tally(gpu, prompts.count);
@@ -223,7 +230,7 @@ async function overBatches(model: Gpt2, prompts: Prompts, sites: readonly SiteAd
     let done = 0;
     for (const [start, end] of chunks) {
       await gpu.scope(async () => {
-        const clean = new PatchedPrompts(model, prompts.slice(start, end), sites);
+        const clean = new PatchedPrompts(model, prompts.slice(start, end), places);
         try {
           work.first(clean, tally, start);
           for (const division of divisions) {
@@ -271,8 +278,11 @@ function onePerSection(studies: readonly CausalStudy[]): CausalStudy[] {
   return [...new Map(studies.map((study) => [study.crossSection, study])).values()];
 }
 
-function sitesOf(studies: readonly CausalStudy[]): SiteAddress[] {
-  return distinctSites(studies.flatMap(({ sites }) => sites).map(({ site }) => site));
+/** Sites of the studies, and what their dictionaries read. */
+function placesIn(studies: readonly CausalStudy[]): ActivationPlace[] {
+  const all = studies.flatMap(({ sites }) => sites);
+  const sites = distinctSites(all.map(({ site }) => site));
+  return placesOf(sites, (site) => all.filter((one) => formatSite(one.site) === formatSite(site)).map(({ dictionary }) => dictionary));
 }
 
 function repeated(row: Tensor, times: number): Tensor {

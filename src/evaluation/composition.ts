@@ -177,7 +177,7 @@ async function headTerms(prompts: Prompts, head: SiteAddress, z: Tensor, along: 
 }
 
 /** W' [D, headWidth] and βW + b [1, headWidth] of the head's q, k or v, computed in float64. */
-async function readingWeights(model: Gpt2, { kind, layer, head }: SiteAddress): Promise<{ matrix: Tensor; constant: Tensor }> {
+export async function readingWeights(model: Gpt2, { kind, layer, head }: SiteAddress): Promise<{ matrix: Tensor; constant: Tensor }> {
   const { gpu, config: { width, headWidth } } = model;
   const block = model.weights.blocks[layer]!;
   const column = ['q', 'k', 'v'].indexOf(kind) * width + head * headWidth;

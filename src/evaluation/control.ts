@@ -12,10 +12,10 @@
  * The axes of the paper's figure 4: accuracy (acc - acc_none) / (acc_sup - acc_none), as released clipped to [0, 2]; weight (w - w_sup) / (1 - w_sup),
  * also of every prompt by itself, averaged over sites and clipped below at -5 (its figure 22).
  */
-import { Sae, type EditResult } from '../dictionary/index.ts';
+import { ProjectedDictionary, Sae, type EditResult } from '../dictionary/index.ts';
 import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
-import { attributeIds, examplesAt, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
+import { examplesAt, examplesFrom, type Catalogue, type EditedSection, type Entry } from './catalogue.ts';
 import { editsBy, squaredDistance, type Choice, type EditPair } from './choice.ts';
 import { agreement, DENOMINATOR_GUARD, distribution, mean, meanIgnoringNaN, relativeAccuracy, relativeWeight } from './formulas.ts';
 import { editName, hasEdit, isReference, methodKey, methodName, methodsFor, type EditPlan, type Method } from './methods.ts';
@@ -27,7 +27,7 @@ export const CLEAN_PREDICTION = 'clean prediction';
 
 /** Pairs the clean run's activations with those of the counterfactual prompts. */
 export function editPair(clean: PatchedPrompts, counterfactual: Prompts, targets: ReadonlyMap<string, Tensor>, site: SiteAddress): EditPair {
-  return { site, source: examplesAt(clean, site), target: { activations: targets.get(formatSite(site))!, attributes: attributeIds(counterfactual) } };
+  return { site, source: examplesAt(clean, site), target: examplesFrom(targets, site, counterfactual) };
 }
 
 const key = (what: string, section: string, edit: string, method?: Method) => `${what}|${section}|${edit}|${method ? methodKey(method) : ''}`;
@@ -87,7 +87,7 @@ class EditedSites {
 
 /** Tells apart the edits that an entry makes by different methods. */
 function effective({ dictionary }: Entry, { way, k, code }: Method, edit: readonly string[]): string {
-  const active = dictionary instanceof Sae ? dictionary.k : null;
+  const active = dictionary instanceof Sae || dictionary instanceof ProjectedDictionary ? dictionary.k : null;
   const most = active === null ? k : Math.min(k, 2 * active * (way === 'aware' ? edit.length : 1));
   return `${way}|${most}|${code ?? ''}`;
 }

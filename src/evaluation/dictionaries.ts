@@ -2,11 +2,11 @@
 import { type Dictionary, SupervisedCodes } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, trainedOn, type Prompts, type SiteAddress } from '../task/index.ts';
+import { formatSite, hookOf, trainedOn, type Prompts, type SiteAddress } from '../task/index.ts';
 import { activeMask, meanColumns, sub, sumRows, sumSquaresRows, type Tensor } from '../tensor/index.ts';
 import { trainSaes, type LogRecord, type SaeJob, type TrainSettings } from '../training/index.ts';
-import { attributeIds, Catalogue, type Entry, type FeatureFilter } from './catalogue.ts';
-import { formatReading, reaches, type Reading } from './serving.ts';
+import { attributeIds, Catalogue, examplesFrom, type Entry, type FeatureFilter } from './catalogue.ts';
+import { checkPath, checkServes, dictionaryAt, formatReading, PATH_NOTES, reaches, type Reading } from './serving.ts';
 import { mean, weightStatistics } from './formulas.ts';
 import type { CurvePoint, DictionaryRow, WeightRow } from './results.ts';
 
@@ -27,7 +27,7 @@ export interface SaePlan extends Partial<Omit<TrainSettings, 'seed'>> {
 export interface LoadedDictionary {
   /** The site it was made for, or is to serve alone; null for one that serves every site that what it reads reaches (serving.ts). */
   site: SiteAddress | null;
-  /** Needed where there is no site. */
+  /** What it reads, where that is not just the activations of its site; needed where there is no site. */
   reads?: Reading;
   /** name in the results, beginning with the variant */
   name: string;
@@ -90,31 +90,56 @@ export async function trainVanilla(
   if (!finished) fitting.signal?.throwIfAborted();
 }
 
-/** Throws ShapeError if a dictionary from elsewhere is as wide as no head of the model, UsageError if two at a site would have one name. */
+/** Throws ShapeError if a dictionary from elsewhere is not as wide as what it reads, UsageError if two at a site would have one name. */
 export function checkLoaded(model: Gpt2, loaded: readonly LoadedDictionary[], made: readonly string[], lambdas: readonly number[]): void {
   const planned = made.flatMap((name) => (name === 'vanilla' ? lambdas.map(vanillaName) : [name]));
   const taken = new Set<string>();
   for (const { site, reads, name, dictionary } of loaded) {
     const where = site ? formatSite(site) : reads && formatReading(reads);
     if (where === undefined) throw new UsageError(`dictionary ${name} has neither a site nor a hook that it reads`);
-    if (dictionary.dIn !== model.config.headWidth) {
-      throw new ShapeError(`dictionary ${name} takes activations of width ${dictionary.dIn}, but ${where} of ${model.name} has width ${model.config.headWidth}`);
-    }
+    const { width } = reads ? model.hooks.columns(model.hooks.get(reads.hook), reads.head ?? undefined) : { width: model.config.headWidth };
+    if (dictionary.dIn !== width) throw new ShapeError(`dictionary ${name} takes activations of width ${dictionary.dIn}, but ${where} of ${model.name} has width ${width}`);
+    if (site && reads) checkPath(reads, site, `dictionary ${name}`);
     const key = `${where} ${name}`;
     if (taken.has(key) || planned.includes(name)) throw new UsageError(`two dictionaries at ${where} would be called ${name}`);
     taken.add(key);
   }
 }
 
-/** Adds dictionaries from elsewhere at those of the sites that they serve. UsageError where two at a site would have one name. */
-export function addLoaded(catalogue: Catalogue, loaded: readonly LoadedDictionary[], sites: readonly SiteAddress[]): void {
-  for (const { site: only, reads, name, variant, lambda, scale, dictionary, trainedOn: on, filter } of loaded) {
-    const entry: Entry = { name, variant, dictionary, source: 'loaded', lambda, scale, curve: [], ...(on ? { trainedOn: on } : {}), ...(filter ? { filter } : {}) };
-    for (const site of only ? [only] : sites.filter((one) => reaches(reads!, one))) {
-      if (catalogue.find(site, name)) throw new UsageError(`two dictionaries at ${formatSite(site)} would be called ${name}`);
-      catalogue.add(site, entry);
+/** A dictionary from elsewhere at a site. */
+export interface Served { site: SiteAddress; entry: Entry }
+
+/**
+ * Dictionaries from elsewhere at those of the sites that they serve, some of them read through a linear map of the model: these are the caller's to
+ * dispose. UsageError for one that serves none of the sites, and where two at a site have one name.
+ */
+export async function serveLoaded(model: Gpt2, loaded: readonly LoadedDictionary[], sites: readonly SiteAddress[]): Promise<Served[]> {
+  for (const { site, reads, name } of loaded) if (!site) checkServes(reads!, name, sites);
+  const served: Served[] = [];
+  try {
+    for (const { site: only, reads: given, name, variant, lambda, scale, dictionary: own, trainedOn: on, filter } of loaded) {
+      for (const site of only ? [only] : sites.filter((one) => reaches(given!, one))) {
+        if (served.some(({ site: other, entry }) => formatSite(other) === formatSite(site) && entry.name === name)) throw new UsageError(`two dictionaries at ${formatSite(site)} would be called ${name}`);
+        const reading = given ?? { hook: hookOf(site), head: site.head };
+        const { dictionary, path } = await dictionaryAt(model, own, reading, site);
+        served.push({
+          site, entry: {
+            name, variant, dictionary, source: 'loaded', lambda, scale, curve: [], ...(on ? { trainedOn: on } : {}), ...(filter ? { filter } : {}),
+            ...(path === 'own' ? {} : { through: { hook: reading.hook, note: PATH_NOTES[path]! } }),
+          },
+        });
+      }
     }
+    return served;
+  } catch (error) {
+    disposeServed(served);
+    throw error;
   }
+}
+
+/** Frees what `serveLoaded` made. */
+export function disposeServed(served: readonly Served[]): void {
+  for (const { entry: { dictionary, through } } of served) if (through) dictionary.dispose();
 }
 
 function vanillaName(l1: number): string {
@@ -129,16 +154,17 @@ export async function describe(
   const weights: WeightRow[] = [];
   const few = prompts.slice(0, Math.min(WEIGHT_PROMPTS, prompts.count));
   for (const site of sites) {
-    const own = activations.get(formatSite(site))!;
+    const examples = examplesFrom(activations, site, prompts);
+    const own = examples.activations;
     const { gpu } = own;
-    for (const { name, variant, dictionary, source, lambda, scale, curve, trainedOn: on, filter } of catalogue.at(site)) {
+    for (const { name, variant, dictionary, source, lambda, scale, curve, trainedOn: on, filter, through } of catalogue.at(site)) {
       const measured = gpu.scope(() => {
-        const codes = dictionary.encode({ activations: own, attributes: attributeIds(prompts) });
+        const codes = dictionary.encode(examples);
         return {
-          error: sumSquaresRows(sub(own, dictionary.decode(codes))),
+          error: sumSquaresRows(sub(own, dictionary.decode(codes, examples))),
           spread: sumSquaresRows(sub(own, meanColumns(own))),
           active: sumRows(activeMask(codes, { signed: true })),
-          contributions: dictionary.contributions(dictionary.encode({ activations: own.rows(0, few.count), attributes: attributeIds(few) })),
+          contributions: dictionary.contributions(codes.rows(0, few.count)),
         };
       });
       const [error, spread, active, contributions] = await Promise.all([measured.error.read(), measured.spread.read(), measured.active.read(), measured.contributions.read()]);
@@ -147,7 +173,7 @@ export async function describe(
       dictionaries.push({
         name, variant, site: formatSite(site), source, features: dictionary.features, lambda, scale,
         explainedVariance: total > 0 ? 1 - mean(error) / total : null, l0: mean(active), curve,
-        ...(on ? { trainedOn: on } : {}), ...(filter ? { dropped: filter.dropped, minFrequency: filter.minFrequency } : {}),
+        ...(on ? { trainedOn: on } : {}), ...(filter ? { dropped: filter.dropped, minFrequency: filter.minFrequency } : {}), ...(through ? { reads: through.hook, note: through.note } : {}),
       });
       weights.push({ site: formatSite(site), dictionary: name, ...statisticsOf(contributions, dictionary.features) });
     }

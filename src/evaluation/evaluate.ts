@@ -5,14 +5,14 @@
 import type { FeatureEdit } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { checkSite, collectActivations, type CrossSection, distinctSites, formatSite, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
+import { type ActivationPlace, checkSite, collectActivations, type CrossSection, distinctSites, formatPlace, formatSite, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import { trainDefaults } from '../training/index.ts';
 import { approximationRows } from './approximation.ts';
-import { attributeIds, Catalogue, type EditedSection } from './catalogue.ts';
+import { Catalogue, examplesFrom, placesOf, type EditedSection } from './catalogue.ts';
 import { choose } from './choice.ts';
 import { controlRows } from './control.ts';
-import { addLoaded, BUILT_IN, checkLoaded, describe, fitSupervised, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
+import { BUILT_IN, checkLoaded, describe, disposeServed, fitSupervised, serveLoaded, trainVanilla, type Fitting, type LoadedDictionary, type SaePlan, type Served } from './dictionaries.ts';
 import { agreement, DENOMINATOR_GUARD, deviation, mean, positiveShare } from './formulas.ts';
 import { interpretabilityRow, TEXT_UNION_LIMIT, UNION_LIMIT } from './interpretability.ts';
 import { Interpreter } from './interpreter.ts';
@@ -20,7 +20,7 @@ import { editsOf, FEATURE_EDITS, type EditPlan } from './methods.ts';
 import { addRankings, editedAttributes } from './rankings.ts';
 import { RESULTS_SCHEMA, type InterpretabilityRow, type Results, type SiteRow } from './results.ts';
 import { scorePrompts, selectionDistances, type Scoring } from './scoring.ts';
-import { checkServes, reaches } from './serving.ts';
+import { reaches } from './serving.ts';
 import { findSections, givenSections, type DiscoveryOptions } from './select-sections.ts';
 import { sampleEdited, seedsOf, withEveryValue, type EvaluationTask } from './task.ts';
 
@@ -119,6 +119,7 @@ class Evaluation {
   private readonly watching: Watching;
   private readonly catalogue = new Catalogue();
   private readonly held: Tensor[] = [];
+  private served: Served[] = [];
   private readonly phases: { name: string; seconds: number }[] = [];
 
   constructor(model: Gpt2, task: EvaluationTask, options: EvaluationOptions, watching: Watching) {
@@ -138,8 +139,9 @@ class Evaluation {
 
     const { ranking, sections } = await this.phase('sites', (progress) => this.sections(progress));
     const sites = distinctSites(sections.flatMap((section) => section.sites));
-    for (const { site, reads, name } of options.loaded) if (!site) checkServes(reads!, name, sites);
-    const collect = (prompts: Prompts, name: string) => this.phase(name, (progress) => this.activations(prompts, sites, progress));
+    this.served = await serveLoaded(model, options.loaded, sites);
+    const places = placesOf(sites, (site) => this.served.filter((one) => formatSite(one.site) === formatSite(site)).map(({ entry }) => entry.dictionary));
+    const collect = (prompts: Prompts, name: string) => this.phase(name, (progress) => this.activations(prompts, places, progress));
     const interpretedActivations = await collect(interpreted, 'training activations');
     const trainingActivations = new Map([...interpretedActivations].map(([site, all]) => [site, all.rows(0, training.count)]));
     this.held.push(...trainingActivations.values());
@@ -150,7 +152,7 @@ class Evaluation {
     if (options.dictionaries.includes('vanilla')) {
       await this.phase('SAE training', (progress) => trainVanilla(model, catalogue, sites, trainingActivations, this.fitting(progress)));
     }
-    addLoaded(catalogue, options.loaded, sites);
+    for (const { site, entry } of this.served) catalogue.add(site, entry);
     if (options.methods.includes('aware')) {
       await this.phase('rankings', () => addRankings(model.gpu, catalogue, sites, { prompts: interpreted, activations: interpretedActivations }, { attributesAt: editedAttributes(sections), signal: this.watching.signal }));
     }
@@ -207,6 +209,7 @@ class Evaluation {
 
   dispose(): void {
     for (const tensor of this.held) tensor.dispose();
+    disposeServed(this.served);
     this.catalogue.dispose();
   }
 
@@ -225,11 +228,11 @@ class Evaluation {
     return findSections(model, task, { ...options.discovery, seed: options.seed, extra: options.loaded.map(({ site, reads }) => site ?? ((one: SiteAddress) => reaches(reads!, one))) }, { ...watching, onProgress: progress });
   }
 
-  private async activations(prompts: Prompts, sites: readonly SiteAddress[], progress: (done: number, total: number) => void): Promise<Map<string, Tensor>> {
+  private async activations(prompts: Prompts, places: readonly ActivationPlace[], progress: (done: number, total: number) => void): Promise<Map<string, Tensor>> {
     const { signal } = this.watching;
-    const tensors = await collectActivations(this.model, prompts, sites, { onProgress: (done) => progress(done, prompts.count), signal });
+    const tensors = await collectActivations(this.model, prompts, places, { onProgress: (done) => progress(done, prompts.count), signal });
     this.held.push(...tensors);
-    return new Map(sites.map((site, i) => [formatSite(site), tensors[i]!]));
+    return new Map(places.map((place, i) => [formatPlace(place), tensors[i]!]));
   }
 
   private fitting(progress: (done: number, total: number, note: string) => void): Fitting {
@@ -248,7 +251,7 @@ class Evaluation {
         this.watching.signal?.throwIfAborted();
         for (const { name, dictionary, trainedOn, filter } of this.catalogue.at(site)) {
           const unionLimit = trainedOn === 'text' ? TEXT_UNION_LIMIT : UNION_LIMIT;
-          const codes = dictionary.encode({ activations: activations.get(formatSite(site))!, attributes: attributeIds(prompts) });
+          const codes = dictionary.encode(examplesFrom(activations, site, prompts));
           const { counts, interpretations } = await limited(unionLimit).interpret(codes, site.position);
           codes.dispose();
           const row = interpretabilityRow({ site: formatSite(site), dictionary: name }, counts, interpretations, prompts.count);

@@ -15,6 +15,7 @@ import { gatherElements, gatherRows, matmul, sub, Tensor } from '../tensor/index
 
 /** What chosen features decode to with code 1, less the bias: [chosen, dIn]. */
 export function featureDirections(dictionary: Dictionary, gpu: Tensor['gpu'], chosen: readonly number[]): Tensor {
+  if (dictionary.directions) return dictionary.directions(chosen);
   const ones = new Float32Array(chosen.length * dictionary.features);
   chosen.forEach((feature, row) => { ones[row * dictionary.features + feature] = 1; });
   const shape = [chosen.length, dictionary.features];

@@ -223,7 +223,7 @@ async function watchStream(model: Gpt2, site: SiteAddress, dictionary: Dictionar
 
 /** Attributions of every example, by feature and example; null where there are none. */
 async function attribute(model: Gpt2, site: SiteAddress, dictionary: Dictionary, activity: readonly (readonly Activity[])[], chosen: readonly number[]) {
-  if (site.kind !== 'z' || !(dictionary instanceof Sae)) return null;
+  if (site.kind !== 'z' || !(dictionary instanceof Sae) || dictionary.normalization) return null;
   const lists = activity.map((watches, column) => watches.flatMap(({ best }) => best).map(({ tokens, position }): Place => ({ tokens, position, feature: chosen[column]! })));
   const all = await attributeSources(model, site, dictionary, lists.flat());
   let at = 0;
@@ -232,7 +232,8 @@ async function attribute(model: Gpt2, site: SiteAddress, dictionary: Dictionary,
 
 function attributionNote({ kind }: SiteAddress, dictionary: Dictionary): string | null {
   if (kind !== 'z') return `a head's ${kind} reads the residual stream at its own position alone`;
-  return dictionary instanceof Sae ? null : 'codes are read from labels, not from activations';
+  if (dictionary instanceof Sae) return dictionary.normalization ? 'the dictionary brings every activation to a scale of its own, so that what it reads is no sum over positions' : null;
+  return dictionary.reads === undefined ? 'codes are read from labels, not from activations' : `the dictionary reads ${dictionary.reads}`;
 }
 
 function picked({ kind, property, f1, precision, recall }: Interpretation): NonNullable<FeaturePage['interpretation']> {

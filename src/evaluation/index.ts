@@ -2,7 +2,7 @@
 export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } from './evaluate.ts';
 export { ioiEvaluation, type EvaluationTask, type IoiEvaluationOptions, sampleEdited, seedsOf, withEveryValue, type EditedPrompts } from './task.ts';
 export { describe, fitSupervised, trainVanilla, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
-export { checkReading, formatReading, reaches, type Reading } from './serving.ts';
+export { checkPath, checkReading, dictionaryAt, formatReading, pathTo, reaches, readingKind, type Path, type Reading } from './serving.ts';
 export { Catalogue, type EditedSection, type Entry, type FeatureFilter } from './catalogue.ts';
 export { addRankings, editedAttributes, rankByF1, rankFeatures, type RankedPrompts, type RankingOptions } from './rankings.ts';
 export { approximationRows, bestByDistance, bestByTradeOffs, eachDictionary, eachSupervised, type Approximated } from './approximation.ts';

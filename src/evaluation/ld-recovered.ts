@@ -12,7 +12,7 @@ import type { Dictionary } from '../dictionary/index.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { formatSite, batchFor, type Prompts, type SiteAddress } from '../task/index.ts';
 import { gatherRows, Tensor } from '../tensor/index.ts';
-import { examplesAt } from './catalogue.ts';
+import { examplesAt, placesOf } from './catalogue.ts';
 import { DENOMINATOR_GUARD, mean, type Score } from './formulas.ts';
 import { bySpan, scoringChunks, PatchedPrompts } from './patching.ts';
 import { Tally } from './tally.ts';
@@ -58,12 +58,13 @@ export async function measureRecovered(model: Gpt2, given: Prompts, studies: rea
   const prompts = given.select(bySpan(given));
   const chunks = scoringChunks(model, prompts, options.batch ?? batchFor(model, prompts));
   const tally = new Tally(gpu, prompts.count);
+  const places = studies.flatMap(({ site, dictionaries }) => placesOf([site], () => dictionaries.map(({ dictionary }) => dictionary)));
   const key = (site: SiteAddress, what: string) => `${formatSite(site)}|${what}`;
   try {
     let done = 0;
     for (const [start, end] of chunks) {
       await gpu.scope(async () => {
-        const clean = new PatchedPrompts(model, prompts.slice(start, end), studies.map(({ site }) => site));
+        const clean = new PatchedPrompts(model, prompts.slice(start, end), places);
         tally.put('clean', start, clean.clean.logitDiff);
         for (const { site, mean: centre, dictionaries } of studies) {
           options.signal?.throwIfAborted();
@@ -73,7 +74,8 @@ export async function measureRecovered(model: Gpt2, given: Prompts, studies: rea
           });
           for (const { name, dictionary } of dictionaries) {
             gpu.scope(() => {
-              const values = dictionary.decode(dictionary.encode(examplesAt(clean, site)));
+              const examples = examplesAt(clean, site);
+              const values = dictionary.decode(dictionary.encode(examples), examples);
               tally.put(key(site, `dictionary ${name}`), start, clean.patched([{ site, values }]).logitDiff);
             });
           }

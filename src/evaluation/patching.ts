@@ -3,7 +3,7 @@
  * patched site, with all sites of a cross-section patched together in one forward pass. Nothing leaves the GPU.
  */
 import type { Gpt2, Run } from '../model/index.ts';
-import { ANSWER_POSITION, formatSite, hookOf, positionsOf, type Prompts, type SiteAddress } from '../task/index.ts';
+import { ANSWER_POSITION, captureOf, formatPlace, formatSite, hookOf, type ActivationPlace, positionsOf, type Prompts, type SiteAddress } from '../task/index.ts';
 import { argmax, gatherElements, mul, sumRows, Tensor } from '../tensor/index.ts';
 
 /** New values for one site: [prompts, headWidth]. */
@@ -22,7 +22,7 @@ export interface Outcome {
 
 export class PatchedPrompts {
   readonly prompts: Prompts;
-  /** Clean activations at the sites asked for, by their written address: [prompts, headWidth]. */
+  /** Clean activations at the places asked for, by their written address: [prompts, width]. */
   readonly activations: ReadonlyMap<string, Tensor>;
   readonly clean: Outcome;
   private readonly model: Gpt2;
@@ -31,8 +31,8 @@ export class PatchedPrompts {
   private readonly signs: Tensor;
   private readonly ends: Uint32Array;
 
-  /** Makes the clean run and keeps it, with the activations at `sites`. */
-  constructor(model: Gpt2, prompts: Prompts, sites: readonly SiteAddress[]) {
+  /** Makes the clean run and keeps it, with the activations at `places`. */
+  constructor(model: Gpt2, prompts: Prompts, places: readonly ActivationPlace[]) {
     this.model = model;
     this.prompts = prompts;
     const { gpu } = model;
@@ -44,9 +44,9 @@ export class PatchedPrompts {
     this.run = model.run(prompts.tokens, {
       keep: true,
       logits: this.ends,
-      captures: sites.map((site) => ({ hook: hookOf(site), head: site.head, positions: positionsOf(prompts, site.position) })),
+      captures: places.map((place) => captureOf(prompts, place)),
     });
-    this.activations = new Map(sites.map((site, i) => [formatSite(site), this.run.captured[i]!]));
+    this.activations = new Map(places.map((place, i) => [formatPlace(place), this.run.captured[i]!]));
     this.clean = this.outcome(this.run);
   }
 
@@ -84,13 +84,13 @@ export class PatchedPrompts {
   }
 }
 
-/** Activations of other prompts at the same sites, by written address: what counterfactual patches are made of. The caller disposes them. */
-export function activationsOf(model: Gpt2, prompts: Prompts, sites: readonly SiteAddress[]): Map<string, Tensor> {
+/** Activations of other prompts at the same places, by written address: what counterfactual patches are made of. The caller disposes them. */
+export function activationsOf(model: Gpt2, prompts: Prompts, places: readonly ActivationPlace[]): Map<string, Tensor> {
   const run = model.run(prompts.tokens, {
     logits: 'none',
-    captures: sites.map((site) => ({ hook: hookOf(site), head: site.head, positions: positionsOf(prompts, site.position) })),
+    captures: places.map((place) => captureOf(prompts, place)),
   });
-  const activations = new Map(sites.map((site, i) => [formatSite(site), run.captured[i]!]));
+  const activations = new Map(places.map((place, i) => [formatPlace(place), run.captured[i]!]));
   for (const tensor of activations.values()) model.gpu.keep(tensor);
   run.dispose();
   return activations;

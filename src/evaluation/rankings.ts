@@ -4,7 +4,7 @@ import type { Gpu } from '../gpu/index.ts';
 import { formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { countActive, placeGroupings, type PlacedGrouping } from './active-counts.ts';
-import { attributeIds, isSupervised, type Catalogue, type EditedSection } from './catalogue.ts';
+import { examplesFrom, isSupervised, type Catalogue, type EditedSection } from './catalogue.ts';
 import { f1Score } from './formulas.ts';
 import { groupSizes, type Grouping } from './interpretability.ts';
 
@@ -38,7 +38,7 @@ export async function addRankings(gpu: Gpu, catalogue: Catalogue, sites: readonl
       for (const entry of catalogue.at(site)) {
         signal?.throwIfAborted();
         if (isSupervised(entry)) continue;
-        const lists = await rankFeatures(entry.dictionary, { activations: activations.get(formatSite(site))!, attributes: attributeIds(prompts) }, own, names.map((name) => placed.get(name)!));
+        const lists = await rankFeatures(entry.dictionary, examplesFrom(activations, site, prompts), own, names.map((name) => placed.get(name)!));
         entry.rankings = Object.fromEntries(names.map((name, i) => [name, gpu.keep(Tensor.from(gpu, lists[i]!, [own[i]!.groups, entry.dictionary.features]))]));
       }
     }

@@ -182,6 +182,8 @@ export const dictionaryRow = z.object({
   curve: z.array(curvePoint).describe('training curve; empty where there was no training here'),
   trainedOn: z.enum(['task', 'text']).optional().describe('where the examples of a loaded dictionary came from: prompts of a task at the site, or text at every position; absent where not known'),
   dropped: count.optional().describe('features left out because they were active too seldom in training; `features` does not count them. Absent where their frequencies are not known or not asked for'),
+  reads: z.string().optional().describe('the hook that it reads, where that is not the site itself'),
+  note: z.string().optional().describe('how what it reads gets to the site'),
   minFrequency: share.optional().describe('share of tokens that a feature must have been active on in training, or it is left out'),
 });
 

@@ -1,9 +1,9 @@
 /** The forward passes of Tests 1 and 2: batches of prompts through every intervention, and the distances that SAEs are chosen by. */
 import type { Gpt2 } from '../model/index.ts';
-import { distinctSites, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
+import { distinctSites, formatPlace, formatSite, type ActivationPlace, type Prompts, type SiteAddress, widthAt } from '../task/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { CLEAN, eachDictionary, measureApproximation, type Approximated } from './approximation.ts';
-import { attributeIds, Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
+import { examplesFrom, Reconstructions, type Catalogue, type EditedSection } from './catalogue.ts';
 import { measureDistances, type Choice } from './choice.ts';
 import { CLEAN_PREDICTION, editPair, measureControl } from './control.ts';
 import { hasEdit, type EditPlan } from './methods.ts';
@@ -38,7 +38,7 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
     let done = 0;
     for (const [start, end] of chunks) {
       await gpu.scope(async () => {
-        const clean = new PatchedPrompts(model, prompts.slice(start, end), sites);
+        const clean = new PatchedPrompts(model, prompts.slice(start, end), catalogue.places(sites));
         tally.put(CLEAN, start, clean.clean.logitDiff);
         tally.put(CLEAN_PREDICTION, start, clean.clean.prediction);
         const reconstructions = new Reconstructions(clean, catalogue);
@@ -50,7 +50,7 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
           const own = sections.filter((section) => hasEdit(section, name));
           const ownSites = sitesOf(own);
           const counterfactual = counterfactuals.get(name)!.slice(start, end);
-          const targets = activationsOf(model, counterfactual, ownSites);
+          const targets = activationsOf(model, counterfactual, catalogue.places(ownSites));
           const pairs = new Map(ownSites.map((site) => [formatSite(site), editPair(clean, counterfactual, targets, site)]));
           measureControl(clean, edit, pairs, choice, catalogue, own, plan, tally, start);
           for (const tensor of targets.values()) tensor.dispose();
@@ -105,7 +105,7 @@ export async function selectionDistances(scoring: Scoring, { prompts, counterfac
             const rows = Math.max(1, Math.floor(CODE_BYTES / (4 * features)));
             for (let start = 0; start < prompts.count; start += rows) {
               const end = Math.min(prompts.count, start + rows);
-              const part = (of: ReadonlyMap<string, Tensor>, from: Prompts) => ({ activations: of.get(formatSite(site))!.rows(start, end), attributes: attributeIds(from.slice(start, end)) });
+              const part = (of: ReadonlyMap<string, Tensor>, from: Prompts) => examplesFrom(rowsOf(of, catalogue.places([site]), start, end), site, from.slice(start, end));
               measureDistances({ site, source: part(sources, prompts), target: part(targets, counterfactual) }, edit, entries, plan, tally, start);
             }
             await turn();
@@ -119,22 +119,27 @@ export async function selectionDistances(scoring: Scoring, { prompts, counterfac
   }
 }
 
-/** Activations of all prompts at sites, by address, run in the batches that scored prompts run in. */
-async function allActivations({ model, batch, signal }: Scoring, prompts: Prompts, sites: readonly SiteAddress[]): Promise<Map<string, Tensor>> {
+/** Activations of all prompts at sites and at what dictionaries there read, by address, run in the batches that scored prompts run in. */
+async function allActivations({ model, catalogue, batch, signal }: Scoring, prompts: Prompts, sites: readonly SiteAddress[]): Promise<Map<string, Tensor>> {
   const { gpu } = model;
-  const width = model.config.headWidth;
-  const all = new Map(sites.map((site) => [formatSite(site), Tensor.empty(gpu, [prompts.count, width])]));
+  const places = catalogue.places(sites);
+  const all = new Map(places.map((place) => [formatPlace(place), Tensor.empty(gpu, [prompts.count, widthAt(model, place)])]));
   for (const [start, end] of scoringChunks(model, prompts, batch)) {
     signal?.throwIfAborted();
-    const part = activationsOf(model, prompts.slice(start, end), sites);
-    for (const [site, values] of part) {
-      const { storage, byteOffset } = all.get(site)!;
-      gpu.copy(values, { storage, byteOffset: byteOffset + start * width * 4, byteLength: values.byteLength }, values.byteLength);
+    const part = activationsOf(model, prompts.slice(start, end), places);
+    for (const [place, values] of part) {
+      const { storage, byteOffset } = all.get(place)!;
+      gpu.copy(values, { storage, byteOffset: byteOffset + start * values.shape[1]! * 4, byteLength: values.byteLength }, values.byteLength);
       values.dispose();
     }
     await gpu.idle();
   }
   return all;
+}
+
+/** Some rows of the activations at places. */
+function rowsOf(all: ReadonlyMap<string, Tensor>, places: readonly ActivationPlace[], start: number, end: number): Map<string, Tensor> {
+  return new Map(places.map((place) => [formatPlace(place), all.get(formatPlace(place))!.rows(start, end - start)]));
 }
 
 /** Sites of the cross-sections that make an edit. */

@@ -40,7 +40,7 @@ export function singledOut(features: number, chosen: readonly number[]): Feature
 export async function groupsFor(dictionary: Dictionary, examples: Examples, against: Tensor, count: number): Promise<FeatureGroups> {
   if (dictionary instanceof SupervisedCodes) return supervisedGroups(dictionary);
   const importance = await against.gpu.scope(() => {
-    const moved = mul(dictionary.encode(examples), matmul(against, decoderRows(against, dictionary), { transposeB: true }));
+    const moved = mul(dictionary.additions?.(examples) ?? dictionary.encode(examples), matmul(against, decoderRows(against, dictionary), { transposeB: true }));
     return sumColumns(mul(moved, moved)).read();
   });
   const ranked = Array.from(importance, (_, feature) => feature).sort((a, b) => importance[b]! - importance[a]! || a - b);
@@ -53,6 +53,7 @@ const DECODED_AT_ONCE = 1024;
 /** What each feature decodes to with code 1, less the bias: [features, d]. */
 function decoderRows({ gpu }: Tensor, dictionary: Dictionary): Tensor {
   const { features, dIn } = dictionary;
+  if (dictionary.directions) return dictionary.directions(Array.from({ length: features }, (_, feature) => feature));
   return gpu.scope(() => {
     const rows = Tensor.empty(gpu, [features, dIn]);
     for (let first = 0; first < features; first += DECODED_AT_ONCE) {
@@ -81,14 +82,14 @@ export function splitActivations(dictionary: Dictionary, examples: Examples, gro
   const names = [BIAS, ...groups.names, ERROR];
   return gpu.scope(() => {
     const codes = dictionary.encode(examples);
-    const bias = dictionary.decode(Tensor.zeros(gpu, codes.shape));
+    const bias = dictionary.decode(Tensor.zeros(gpu, codes.shape), examples);
     const values = Tensor.empty(gpu, [n, names.length * d]);
     const rows = everyRow(activations, n);
     let rest = sub(activations, bias);
     scatterRows(values, rows, bias);
     groups.names.forEach((_, group) => {
       const mask = Float32Array.from(groups.of, (own) => (own === group ? 1 : 0));
-      const part = sub(dictionary.decode(mul(codes, Tensor.from(gpu, mask, [mask.length]))), bias);
+      const part = sub(dictionary.decode(mul(codes, Tensor.from(gpu, mask, [mask.length])), examples), bias);
       scatterRows(values, rows, part, { offset: (group + 1) * d });
       rest = sub(rest, part);
     });

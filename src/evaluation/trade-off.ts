@@ -5,9 +5,9 @@
  */
 import { z } from 'zod';
 import type { Gpt2 } from '../model/index.ts';
-import { collectActivations, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
+import { collectActivations, formatPlace, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import { activeMask, sub, sumRows, sumSquaresRows } from '../tensor/index.ts';
-import { attributeIds, isSupervised, type Catalogue, type Entry } from './catalogue.ts';
+import { examplesFrom, isSupervised, type Catalogue, type Entry } from './catalogue.ts';
 import { distanceKey, TRADE_OFF, type TradeOff } from './choice.ts';
 import { mean, quantile, spearman } from './formulas.ts';
 import { measureRecovered } from './ld-recovered.ts';
@@ -43,15 +43,18 @@ export async function measureTradeOff(model: Gpt2, catalogue: Catalogue, sites: 
   const studies = sites.map((site) => ({ site, mean: catalogue.meanOf(site), dictionaries: entriesAt(site) })).filter(({ dictionaries }) => dictionaries.length > 0);
   if (studies.length === 0) return [];
   const recovered = new Map((await measureRecovered(model, prompts, studies, options)).map((row) => [`${row.site} ${row.dictionary}`, row]));
-  const activations = await collectActivations(model, prompts, studies.map(({ site }) => site), { batch: options.batch, signal: options.signal });
+  const places = catalogue.places(studies.map(({ site }) => site));
+  const tensors = await collectActivations(model, prompts, places, { batch: options.batch, signal: options.signal });
+  const activations = new Map(places.map((place, i) => [formatPlace(place), tensors[i]!]));
   const rows: TradeOffRow[] = [];
   try {
-    for (const [i, { site, dictionaries }] of studies.entries()) {
+    for (const { site, dictionaries } of studies) {
+      const examples = examplesFrom(activations, site, prompts);
       for (const { name, variant, lambda, epoch, dictionary } of dictionaries) {
         options.signal?.throwIfAborted();
         const { active, missed } = gpu.scope(() => {
-          const codes = dictionary.encode({ activations: activations[i]!, attributes: attributeIds(prompts) });
-          return { active: sumRows(activeMask(codes, { signed: true })), missed: sumSquaresRows(sub(activations[i]!, dictionary.decode(codes))) };
+          const codes = dictionary.encode(examples);
+          return { active: sumRows(activeMask(codes, { signed: true })), missed: sumSquaresRows(sub(examples.activations, dictionary.decode(codes, examples))) };
         });
         const [l0, error] = [mean(await active.read()), mean(await missed.read())];
         for (const tensor of [active, missed]) tensor.dispose();
@@ -63,7 +66,7 @@ export async function measureTradeOff(model: Gpt2, catalogue: Catalogue, sites: 
       }
     }
   } finally {
-    for (const tensor of activations) tensor.dispose();
+    for (const tensor of tensors) tensor.dispose();
   }
   return rows;
 }

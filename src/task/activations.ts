@@ -1,8 +1,8 @@
 /** Activations of prompts at chosen sites, gathered on the GPU without keeping whole hooks. */
-import type { Gpt2 } from '../model/index.ts';
+import type { Capture, Gpt2 } from '../model/index.ts';
 import { scatterRows, Tensor } from '../tensor/index.ts';
 import type { Prompts } from './prompts.ts';
-import { hookOf, type SiteAddress } from './sites.ts';
+import { hookOf, type ActivationPlace } from './sites.ts';
 import { UnknownSiteError } from '../errors.ts';
 
 export interface CollectOptions {
@@ -45,13 +45,24 @@ export function positionsOf(prompts: Prompts, position: string): Uint32Array {
   return positions;
 }
 
+/** What a run is asked for to read a place of each of its prompts. */
+export function captureOf(prompts: Prompts, place: ActivationPlace): Capture {
+  const positions = positionsOf(prompts, place.position);
+  return 'hook' in place ? { hook: place.hook, positions } : { hook: hookOf(place), head: place.head, positions };
+}
+
+/** Width of the activations at a place. */
+export function widthAt({ hooks, config }: Gpt2, place: ActivationPlace): number {
+  return 'hook' in place ? hooks.columns(hooks.get(place.hook)).width : config.headWidth;
+}
+
 /**
- * One tensor [prompts, headWidth] per site, rows in the order of the prompts. Forward passes go no deeper than the last site needs, prompts of
+ * One tensor [prompts, width] per place, rows in the order of the prompts. Forward passes go no deeper than the last site needs, prompts of
  * like length run together, and only the named heads at the named positions are kept.
  */
-export async function collectActivations(model: Gpt2, prompts: Prompts, sites: readonly SiteAddress[], options: CollectOptions = {}): Promise<Tensor[]> {
+export async function collectActivations(model: Gpt2, prompts: Prompts, sites: readonly ActivationPlace[], options: CollectOptions = {}): Promise<Tensor[]> {
   const { gpu } = model;
-  const outputs = sites.map(() => Tensor.empty(gpu, [prompts.count, model.config.headWidth]));
+  const outputs = sites.map((site) => Tensor.empty(gpu, [prompts.count, widthAt(model, site)]));
   if (sites.length === 0 || prompts.count === 0) return outputs;
   const order = byLength(prompts);
   const batch = options.batch ?? batchFor(model, prompts);
@@ -62,8 +73,8 @@ export async function collectActivations(model: Gpt2, prompts: Prompts, sites: r
       gpu.scope(() => {
         const run = model.run(chosen.map((index) => prompts.tokens[index]!), {
           captures: sites.map((site) => {
-            const positions = positionsOf(prompts, site.position);
-            return { hook: hookOf(site), head: site.head, positions: chosen.map((index) => positions[index]!) };
+            const { positions, ...capture } = captureOf(prompts, site);
+            return { ...capture, positions: chosen.map((index) => positions[index]!) };
           }),
           logits: 'none',
         });

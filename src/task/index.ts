@@ -10,7 +10,7 @@ export { IoiTask, type Attribute, type IoiPrompts, type Parts, type Range, type 
 export type { IoiPrompt, Pattern } from './sentences.ts';
 export type { TaskTokenizer } from './lexicon.ts';
 export { gpt2Grammar, grammarFor, grammarFromJson, loadGrammar, type Grammar } from './grammar.ts';
-export { checkSite, distinctSites, formatSite, hookOf, IOI_POSITIONS, modelMetadata, parseCrossSection, parseSite, SITE_KINDS, trainedOn, type CrossSection, type SiteAddress, type SiteKind } from './sites.ts';
+export { checkSite, distinctSites, formatPlace, formatSite, hookOf, IOI_POSITIONS, modelMetadata, parseCrossSection, parseSite, SITE_KINDS, trainedOn, type CrossSection, type HookPlace, type ActivationPlace, type SiteAddress, type SiteKind } from './sites.ts';
 export { GPT2_SMALL_HEADS, gpt2SmallCrossSections } from './cross-sections.ts';
-export { batchFor, byLength, collectActivations, positionsOf, promptsPerRun, type CollectOptions } from './activations.ts';
+export { batchFor, byLength, captureOf, collectActivations, positionsOf, promptsPerRun, widthAt, type CollectOptions } from './activations.ts';
 export { seededRandom, type Random } from './random.ts';

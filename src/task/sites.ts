@@ -18,6 +18,15 @@ export interface SiteAddress {
   position: string;
 }
 
+/** The whole of a hook at a semantic position: all heads together, or the residual stream. */
+export interface HookPlace {
+  hook: string;
+  position: string;
+}
+
+/** What is read of prompts: one head's part of a hook, or the whole of one. */
+export type ActivationPlace = SiteAddress | HookPlace;
+
 export interface CrossSection {
   name: string;
   sites: SiteAddress[];
@@ -40,6 +49,11 @@ export function parseSite(text: string, positions: readonly string[] = IOI_POSIT
 
 export function formatSite({ kind, layer, head, position }: SiteAddress): string {
   return `${kind}@L${layer}H${head}@${position}`;
+}
+
+/** A site as it is written, or HOOK@POSITION. */
+export function formatPlace(place: ActivationPlace): string {
+  return 'hook' in place ? `${place.hook}@${place.position}` : formatSite(place);
 }
 
 /** Every site once, in order of first appearance. */
