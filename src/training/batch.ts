@@ -177,16 +177,18 @@ export class SaeBatch {
 
   /** Sums for the log and activity so far in the epoch, per job. Before `endEpoch`. */
   async epochCounts(): Promise<EpochCounts> {
+    const [sums, activity] = await Promise.all([this.sums(true), this.activity()]);
+    return { sums, ...activity };
+  }
+
+  /** Sums for the log so far in the epoch, per job; `withDead` says how many features are dead too, which takes a longer read. */
+  async sums(withDead: boolean): Promise<LossSums[]> {
     const { jobs, step, settings: { features: F }, counters: { weighted } } = this;
-    const ofJob = (values: Uint32Array, i: number): Uint32Array => values.subarray(i * F, (i + 1) * F);
-    const [totals, second, activity, dead, weighed] = await Promise.all([this.totals.read(), this.auxiliaryTotals.read(), this.activity(), this.auxiliary ? step.dead.readU32() : null, weighted?.read()]);
-    return {
-      sums: jobs.map((_, i) => ({
-        ...lossSums([...totals.subarray(i * 4, i * 4 + 4), ...second.subarray(i * 4, i * 4 + 4)], dead ? ofJob(dead, i).reduce((sum, is) => sum + is, 0) : 0),
-        ...(weighed ? { weighted: { penalty: weighed[i * 2]!, auxiliary: weighed[i * 2 + 1]! } } : {}),
-      })),
-      ...activity,
-    };
+    const [totals, second, dead, weighed] = await Promise.all([this.totals.read(), this.auxiliaryTotals.read(), withDead && this.auxiliary ? step.dead.readU32() : null, weighted?.read()]);
+    return jobs.map((_, i) => ({
+      ...lossSums([...totals.subarray(i * 4, i * 4 + 4), ...second.subarray(i * 4, i * 4 + 4)], dead ? dead.subarray(i * F, (i + 1) * F).reduce((sum, is) => sum + is, 0) : 0),
+      ...(weighed ? { weighted: { penalty: weighed[i * 2]!, auxiliary: weighed[i * 2 + 1]! } } : {}),
+    }));
   }
 
   /** Which features are alive. Where `deadAfter` is set that is what was counted over the last examples, whatever else was looked at since. */

@@ -3,7 +3,7 @@
  * counters of the current epoch, and in the header's metadata, as JSON, the step, the settings and the jobs. The data's order, schedules and
  * random choices are functions of these. A single file, so that a writer that is whole or not at all keeps the checkpoint whole.
  */
-import { FileError, UsageError } from '../errors.ts';
+import { FileError, NumberError, UsageError } from '../errors.ts';
 import { encodeSafetensors, memorySource, openSafetensors, type TensorToWrite } from '../files/index.ts';
 import type { Tensor } from '../tensor/index.ts';
 import type { SaeBatch } from './batch.ts';
@@ -43,7 +43,16 @@ function stateOf(batch: SaeBatch): [suffix: string, tensor: Tensor][] {
   ];
 }
 
-/** The state of a run after `step` steps, as the bytes of one file. */
+/** Throws NumberError for numbers of a job that are none: nothing can go on from them, so that the checkpoint before is worth more. */
+function checkNumbers(values: Float32Array, suffix: string, { name, learningRate }: JobState, step: number): void {
+  // Zero as long as all are finite.
+  let sum = 0;
+  for (const value of values) sum += value * 0;
+  if (sum === 0) return;
+  throw new NumberError(`training ${name}: ${suffix} holds NaN or infinity after step ${step}, so no checkpoint is written; the learning rate (${learningRate}) is probably too high`);
+}
+
+/** The state of a run after `step` steps, as the bytes of one file. Throws NumberError, naming the dictionary, for a state that holds NaN or infinity. */
 export async function saveCheckpoint(placed: readonly Placed[], step: number, settings: TrainSettings, stream?: unknown): Promise<Uint8Array> {
   const tensors: Record<string, TensorToWrite> = {};
   const jobs: JobState[] = [];
@@ -51,11 +60,13 @@ export async function saveCheckpoint(placed: readonly Placed[], step: number, se
     const parts = stateOf(batch);
     const read = await Promise.all(parts.map(([, tensor]) => (tensor.dtype === 'u32' ? tensor.readU32() : tensor.read())));
     members.forEach((job, i) => {
+      jobs[job] = jobState(batch, i, settings);
       parts.forEach(([suffix, { dtype, shape }], s) => {
         const size = read[s]!.length / members.length;
-        tensors[`${job}.${suffix}`] = { dtype: dtype === 'u32' ? 'U32' : 'F32', shape: shape.slice(1), data: read[s]!.subarray(i * size, (i + 1) * size) };
+        const own = read[s]!.subarray(i * size, (i + 1) * size);
+        if (own instanceof Float32Array) checkNumbers(own, suffix, jobs[job]!, step);
+        tensors[`${job}.${suffix}`] = { dtype: dtype === 'u32' ? 'U32' : 'F32', shape: shape.slice(1), data: own };
       });
-      jobs[job] = jobState(batch, i, settings);
     });
   }
   const state: State = { step, settings, jobs, ...(stream === undefined ? {} : { stream }) };

@@ -73,10 +73,20 @@ export function figures(sums: LossSums, examples: number, job: Pick<SaeJob, 'var
   return { ...lossTerms(sums, examples, job, settings), l0: active / examples, explained_variance: errors === 0 ? 1 : 1 - errors / spread };
 }
 
-/** Throws NumberError if the loss is no number; names the dictionary and the step by which it happened. */
-export function checkLoss(record: Pick<LogRecord, 'name' | 'step' | 'loss' | 'learning_rate' | 'l1_coefficient'>): void {
+/** What a loss is checked by: the record, or what is known of it. */
+export type CheckedLoss = Pick<LogRecord, 'name' | 'step' | 'learning_rate'> & LossTerms;
+
+/**
+ * Throws NumberError if the loss is no finite number: with the dictionary, the step by which it happened and the last one known to be `good`, the first
+ * term that is none, and what it probably comes from. The distances from the mean are the activations' own, whatever a dictionary makes of them.
+ */
+export function checkLoss(record: CheckedLoss, { spread }: Pick<LossSums, 'spread'>, good: number): void {
   if (Number.isFinite(record.loss)) return;
-  throw new NumberError(`training ${record.name}: the loss is ${record.loss} at step ${record.step} (learning rate ${record.learning_rate}, l1 ${record.l1_coefficient}); try a lower learning rate`);
+  const term = (['mse', 'l1_loss', 'l0_loss', 'auxiliary_reconstruction_loss'] as const).find((name) => !Number.isFinite(record[name])) ?? 'sum';
+  const cause = Number.isFinite(spread)
+    ? `the learning rate (${record.learning_rate}) is probably too high: try a lower one, a warm-up of it, or clipNorm`
+    : 'the activations hold NaN or infinity';
+  throw new NumberError(`training ${record.name}: the loss is ${record.loss} by step ${record.step}, after step ${good} with numbers; first of its terms ${term}; ${cause}`);
 }
 
 /** What SAELens (v6) calls a record's numbers in its log. What it has no name for stands under our own. */

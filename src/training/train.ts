@@ -4,7 +4,7 @@ import { Sae } from '../dictionary/index.ts';
 import { Tensor } from '../tensor/index.ts';
 import { SaeBatch, type EpochCounts } from './batch.ts';
 import { readCheckpoint, restoreCheckpoint, saveCheckpoint, type Checkpoint, type Placed } from './checkpoint.ts';
-import { checkLoss, figures, type LogRecord } from './log.ts';
+import { checkLoss, figures, lossTerms, type LogRecord } from './log.ts';
 import { epochOrder } from './order.ts';
 import { groupJobs } from './plan.ts';
 import { resample } from './resample.ts';
@@ -55,12 +55,15 @@ type LoopOptions = Pick<TrainOptions, 'onLog' | 'onStep' | 'checkpointEvery' | '
 
 /** Steps recorded ahead of the device: enough to keep it busy, few enough to stop soon. */
 const AHEAD = 4;
+/** Steps between two looks at whether losses are still numbers, a multiple of the above. They are read while later steps run. */
+const CHECK_EVERY = 16;
 
 /**
  * Trains all jobs side by side. The same jobs, settings and adapter give the same bytes, whichever jobs share a run.
  *
  * Throws UsageError for settings out of range or a checkpoint of another run, ShapeError for data that does not fit, LimitError for a
- * dictionary that the adapter cannot hold, NumberError for a loss that is no number (named with its dictionary and step).
+ * dictionary that the adapter cannot hold, NumberError for a loss that is no number, within about twenty steps, or for a checkpoint that would hold
+ * what is none (both named with dictionary and step).
  */
 export async function trainSaes(gpu: Gpu, jobs: readonly SaeJob[], options: TrainOptions = {}): Promise<TrainResult> {
   const { onLog, onStep, checkpointEvery, onCheckpoint, snapshotEpochs, onSnapshot, stream, resume, signal, ...given } = options;
@@ -84,6 +87,8 @@ export async function trainSaes(gpu: Gpu, jobs: readonly SaeJob[], options: Trai
 class Run {
   /** Steps done. */
   step = 0;
+  /** The last step known to have had finite losses. */
+  private good = 0;
   private placed: Placed[] = [];
   /** Share of the examples of the last survey on which each feature was active, by job. */
   private readonly frequencies: Float32Array[] = [];
@@ -124,6 +129,7 @@ class Run {
     if (checkpoint) {
       restoreCheckpoint(checkpoint, this.placed, this.settings);
       this.step = checkpoint.step;
+      this.good = checkpoint.step;
     }
     // The round that is under way, or about to begin where one has ended.
     if (stream) await fillSites(stream, Math.floor(this.step / perEpoch), this.sites);
@@ -143,11 +149,11 @@ class Run {
       const factor = learningRateFactor(this.step, schedule, settings);
       const span = batchOf(this.examples, perEpoch, within);
       for (const site of this.sites) site.gather(span, this.order!);
-      for (const { batch } of this.placed) batch.train(span.rows, this.step + 1, factor, logs);
+      for (const { batch } of this.placed) batch.train(span.rows, this.step + 1, factor, logs || (this.step + 1) % CHECK_EVERY === 0);
       this.step++;
       if (this.step % AHEAD === 0) {
         await behind;
-        behind = gpu.idle();
+        behind = this.step % CHECK_EVERY === 0 ? this.checkLosses(factor) : gpu.idle();
         behind.catch(() => {});
         options.onStep?.(this.step, steps);
         // Lets timers and signals be heard.
@@ -182,7 +188,7 @@ class Run {
       alive.push(counts?.alive ?? []);
       if (logs) members.forEach((job, i) => { records[job] = this.record(batch, i, counts!, factor, epoch); });
     }
-    for (const record of records) checkLoss(record);
+    if (logs) this.good = this.step;
     if (logs) await onLog?.(records);
     // Before resampling, and after the epoch's counters were read, which it uses.
     if (snapshot) {
@@ -193,16 +199,28 @@ class Run {
     for (const [i, { batch }] of this.placed.entries()) await resample(this.gpu, batch, this.settings, alive[i]!, epoch);
   }
 
+  /** Looks at what is added up so far in the epoch. */
+  private async checkLosses(factor: number): Promise<void> {
+    const { step, examples, settings } = this;
+    await Promise.all(this.placed.map(async ({ batch }) => {
+      const now = batch.jobs.map(({ name, learningRate }, i) => ({ name, step, learning_rate: (learningRate ?? settings.learningRate) * factor, job: batch.jobNow(i) }));
+      for (const [i, sums] of (await batch.sums(false)).entries()) checkLoss({ ...now[i]!, ...lossTerms(sums, examples, now[i]!.job, settings) }, sums, this.good);
+    }));
+    this.good = step;
+  }
+
   private record(batch: SaeBatch, i: number, { sums, alive, since }: EpochCounts, factor: number, epoch: number): LogRecord {
     const { examples, settings, schedule: { perEpoch } } = this;
     const { name, learningRate } = batch.jobs[i]!;
     const job = batch.jobNow(i);
     const dead = alive[i]!.reduce((count, is) => count + (is === 0 ? 1 : 0), 0);
-    return {
+    const record: LogRecord = {
       name, variant: batch.variant, step: this.step, epoch, training_samples: samplesAfter(this.step, examples, perEpoch), l1_coefficient: job.l1 ?? 0, k: job.k ?? null,
       ...figures(sums[i]!, examples, job, settings), dead_fraction: dead / settings.features, dead_features: dead,
       mean_passes_since_fired: since && (since[i]! * perEpoch) / examples, learning_rate: (learningRate ?? settings.learningRate) * factor,
     };
+    checkLoss(record, sums[i]!, this.good);
+    return record;
   }
 
   checkpoint(): Promise<Uint8Array> {
@@ -219,7 +237,6 @@ class Run {
         this.frequencies[job] = Float32Array.from(counts.fired[i]!, (count) => count / this.examples);
       });
     }
-    for (const record of records) checkLoss(record);
     return records;
   }
 

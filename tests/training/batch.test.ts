@@ -60,8 +60,12 @@ class Reference {
     [this.first, this.second] = [zeros(), zeros()];
   }
 
-  step(x: ArrayLike<number>[], l1: number, rate: number, t: number): void {
+  /** `most` is the length that gradients are clipped to. */
+  step(x: ArrayLike<number>[], l1: number, rate: number, t: number, most: number): number {
     const gradients = referenceGradients(this.sae, x, l1);
+    const length = Math.sqrt(PARTS.reduce((sum, part) => gradients[part].reduce((inner, g) => inner + g * g, sum), 0));
+    const clip = Math.min(1, most / (length + 1e-6));
+    for (const part of PARTS) gradients[part].forEach((g, i) => { gradients[part][i] = g * clip; });
     const rows = (values: Float64Array): Float64Array[] => Array.from({ length: F }, (_, f) => values.subarray(f * d, (f + 1) * d));
     const decoders = rows(this.sae.decoder);
     rows(gradients.decoder).forEach((g, f) => {
@@ -80,12 +84,13 @@ class Reference {
       const norm = Math.hypot(...row);
       row.forEach((v, k) => { row[k] = v / norm; });
     }
+    return clip;
   }
 }
 
-test('forty steps are the forty steps of a float64 run', () => gpu.scope(async () => {
+for (const clipNorm of [0, 4]) test(`forty steps${clipNorm ? ' with clipped gradients' : ''} are the forty steps of a float64 run`, () => gpu.scope(async () => {
   const tensor = Tensor.from(gpu, data, [n, d]);
-  const settings = checkSettings({ features: F, learningRate: 5e-3 });
+  const settings = checkSettings({ features: F, learningRate: 5e-3, clipNorm });
   const jobs = [{ name: 'a', data: tensor, l1: 0.3, seed: 1 }, { name: 'b', data: tensor, l1: 1, seed: 2, learningRate: 1e-3 }];
   await withBatch(jobs, settings, 16, async (batch, site) => {
     const start = await Promise.all(PARTS.map((part) => batch.weights[part].read()));
@@ -96,14 +101,18 @@ test('forty steps are the forty steps of a float64 run', () => gpu.scope(async (
     const x = Array.from({ length: n }, (_, r) => Array.from({ length: d }, (_, k) => data[r * d + k]! / batch.scales[0]!));
     const order = Tensor.from(gpu, Uint32Array.from({ length: n }, (_, i) => (i * 7) % n), [n]);
     const before = referenceLoss(references[0]!.sae, x, 0.3);
+    let clipped = 0;
     for (let t = 1; t <= 40; t++) {
       const [first, rows] = [(t % 3) * 16, t % 2 ? 16 : 13];
       site.gather({ first, rows }, order);
       batch.train(rows, t, 0.5, false);
       const examples = Array.from({ length: rows }, (_, r) => x[((first + r) * 7) % n]!);
-      references[0]!.step(examples, 0.3, 0.5 * 5e-3, t);
-      references[1]!.step(examples, 1, 0.5 * 1e-3, t);
+      const most = clipNorm || Infinity;
+      const clips = [references[0]!.step(examples, 0.3, 0.5 * 5e-3, t, most), references[1]!.step(examples, 1, 0.5 * 1e-3, t, most)];
+      clipped += clips.filter((clip) => clip < 1).length;
     }
+    // Some steps are clipped and some are not.
+    if (clipNorm) assert.ok(clipped > 5 && clipped < 75, `${clipped} of 80`);
     for (const part of PARTS) {
       const error = relativeError(await batch.weights[part].read(), references.flatMap(({ sae }) => [...sae[part]]));
       assert.ok(error <= 1e-4, `${part}: ${error}`);

@@ -201,11 +201,13 @@ test('figures', () => {
   assert.equal(figures(weighed, 10, { variant: 'topk', k: 3 }, settings), { ...same, loss: 5.3, auxiliary_reconstruction_loss: 0.3 });
 });
 
-test('a loss that is no number names the dictionary and the step', () => {
-  const record = { name: 'vanilla a', step: 12, loss: NaN, learning_rate: 1, l1_coefficient: 2 };
-  assert.throws(() => checkLoss(record), (e: unknown) => e instanceof NumberError && /vanilla a.*NaN.*step 12/.test(e.message));
-  assert.throws(() => checkLoss({ ...record, loss: Infinity }), (e: unknown) => e instanceof NumberError);
-  checkLoss({ ...record, loss: 3 });
+test('a loss that is no number names the dictionary, the step, the first bad term and the likely cause', () => {
+  const record = { name: 'vanilla a', step: 12, learning_rate: 0.5, loss: NaN, mse: 1, l1_loss: NaN, l0_loss: 0, auxiliary_reconstruction_loss: 0 };
+  const refused = (changes: Partial<typeof record>, spread: number, message: RegExp): void => assert.throws(() => checkLoss({ ...record, ...changes }, { spread }, 8), (e: unknown) => e instanceof NumberError && message.test(e.message));
+  refused({}, 3, /^training vanilla a: the loss is NaN by step 12, after step 8 with numbers; first of its terms l1_loss; the learning rate \(0\.5\) is probably too high/);
+  refused({ loss: Infinity, mse: Infinity }, 3, /the loss is Infinity by step 12.*terms mse;/);
+  refused({ mse: NaN }, NaN, /terms mse; the activations hold NaN or infinity$/);
+  checkLoss({ ...record, loss: 3, l1_loss: 2 }, { spread: NaN }, 8);
 });
 
 test('settings out of range are refused by name', () => {
