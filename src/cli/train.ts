@@ -1,5 +1,5 @@
 /** `train`: sparse autoencoders, one per site, variant and sparsity, all in one run: on a task's prompts, or on text. */
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { UsageError } from '../errors.ts';
 import { openSource, type FileSource } from '../files/index.ts';
 import type { Gpt2, WeightType } from '../model/index.ts';
@@ -8,7 +8,8 @@ import type { Tensor } from '../tensor/index.ts';
 import { dictionaryFolder, releasedTraining, trainDefaults, variantDefaults } from '../training/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
 import { loadModel, modelOption, openModelSource, revisionOption } from './model.ts';
-import { list, progress, realNumber, wholeNumber } from './terminal.ts';
+import { list, progress, wholeNumber } from './terminal.ts';
+import { TEXT_SOURCE_FLAGS, textSourceOptions } from './text-source.ts';
 import { textDefaults, trainOnText, type TextFlags } from './train-text.ts';
 import { jobOf, kindsOf, openRun, runTraining, trainingOptions, wholeOf, type TrainingFlags } from './training-run.ts';
 import { scheduleSettings } from './training-schedule.ts';
@@ -21,10 +22,10 @@ interface Flags extends TrainingFlags, TextFlags {
 type Options = Omit<Flags, 'sites' | 'features' | 'epochs' | 'batch' | 'prompts'> & Required<Pick<Flags, 'sites' | 'features' | 'epochs' | 'batch' | 'prompts'>>;
 
 const TASK_ONLY = ['sites', 'epochs', 'prompts', 'lexicon'] as const;
-const TEXT_ONLY = ['site', 'tokens', 'context', 'round', 'field', 'separator', 'heldOut'] as const;
+const TEXT_ONLY = ['site', 'tokens', 'round', 'bufferMib', 'bufferType', 'inputs', 'centre', ...TEXT_SOURCE_FLAGS] as const;
 
 export function register(program: Command): void {
-  trainingOptions(program.command('train')
+  trainingOptions(textSourceOptions(program.command('train')
     .description("Train sparse autoencoders, one per site, variant and sparsity, all at once; saved in SAELens' layout.")
     .addOption(modelOption())
     .addOption(revisionOption())
@@ -35,15 +36,13 @@ export function register(program: Command): void {
     .option('--epochs <n>', `passes over the task's activations (default: ${trainDefaults.epochs})`, wholeNumber(1))
     .option('--prompts <n>', 'prompts of the task to take activations from (default: 3000)', wholeNumber(2))
     .option('--lexicon <dir>', "word lists for the prompts; by default the model's own ioi.json")
-    .option('--text <files>', 'train on text instead: files or folders of them (.txt, .jsonl, .parquet, .json and .bin of token ids; .gz too)', list)
     .option('--site <hooks>', 'with --text: hooks, e.g. blocks.2.hook_resid_post, or one head of one as blocks.0.attn.hook_z:3', list)
     .option('--tokens <n>', `with --text: tokens to train on (default: ${textDefaults.tokens})`, wholeNumber(1))
-    .option('--context <n>', `with --text: tokens of a row (default: ${textDefaults.context}, at most the model's context)`, wholeNumber(2))
-    .option('--round <n>', `with --text: tokens whose activations are shuffled together, and after which figures are logged (default: ${textDefaults.round})`, wholeNumber(1))
-    .option('--field <name>', 'with --text: field or column of the text or token ids (default: text, input_ids or tokens)')
-    .option('--separator <text>', 'with --text: what stands between documents of a .txt file (default: a file is one document)')
-    .option('--no-bos', 'with --text: do not begin rows with the beginning-of-sequence token')
-    .option('--held-out <share>', `with --text: share of the documents that training never sees (default: ${textDefaults.heldOut})`, realNumber(0)))
+    .option('--round <n>', `with --text: tokens whose activations are kept and shuffled together, and after which figures are logged (default: ${textDefaults.round})`, wholeNumber(1))
+    .option('--buffer-mib <n>', 'with --text, in place of --round: as many tokens as so much memory of the device holds', wholeNumber(1))
+    .addOption(new Option('--buffer-type <type>', 'with --text: how these activations are kept; f16 takes half the memory').choices(['f32', 'f16']))
+    .addOption(new Option('--inputs <how>', 'with --text: what activations are brought to before they are learnt from (default: root-width, a mean length of √width)').choices(['root-width', 'unit', 'mean-square', 'none', 'layer_norm', 'constant_norm_rescale']))
+    .option('--centre', 'with --text: take the mean activation away first')))
     .addOption(weightsOption())
     .addOption(tuningOption())
     .addHelpText('after', `

@@ -8,6 +8,7 @@ export { hubSource, isHubName, parseHubAddress, type HubOptions } from './hub.ts
 export { type HubCache, type Incomplete, type StoredFile } from './hub-cache.ts';
 export { opfsHubCache, type OpfsHubCacheOptions } from './opfs-hub-cache.ts';
 export { installOpeners, openHub, openSource } from './open.ts';
+export { BLANK_LINES } from './text/lines.ts';
 export { readDocuments, TEXT_FORMATS, type Content, type Cursor, type Document, type DocumentOptions, type TextFile } from './text/documents.ts';
 export { bytesPerElement, widenToF32, type SafetensorsDType } from './dtypes.ts';
 export { openSafetensors, type TensorFile, type TensorInfo } from './safetensors.ts';

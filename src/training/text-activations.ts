@@ -21,8 +21,8 @@ export interface TextActivationsOptions {
   sites: readonly StreamSite[];
   /** Examples of a round: tokens that count. */
   examples: number;
-  /** Opens the rows of tokens, from their beginning or where another reader stood. */
-  open: (state?: PackState) => TokenRows;
+  /** Opens the rows of tokens, from the beginning of a pass over the text (counted from 0) or where another reader stood in it. */
+  open: (state: PackState | undefined, pass: number) => TokenRows;
   /** Tokens whose activations are left out. */
   special?: readonly number[];
   /** Rows in one pass of the model. */
@@ -36,13 +36,16 @@ interface State { round: number; passes: number; rows: PackState; skip: number }
 
 interface Place { hook: string; offset: number; width: number }
 
+/** Rows of tokens, and the number of the pass over the text that they end in, counted from 1. */
+interface Taken { prompts: number[][]; pass: number }
+
 /** Rows that were read ahead, with where reading stood before them. */
-interface Ahead { from: Omit<State, 'round' | 'skip'>; rows: Promise<number[][]>; skip: number }
+interface Ahead { from: Omit<State, 'round' | 'skip'>; rows: Promise<Taken>; skip: number }
 
 export class TextActivations implements ActivationStream {
   /** What each site brings, [examples, width], in the order of the sites. */
   readonly data: readonly StreamedExamples[];
-  /** Times that the text was begun. */
+  /** Times that the text was begun for what was handed over. */
   passes = 1;
   /** Tokens that were read, and those of them whose activations count, in this process. */
   readonly tokens = { read: 0, counted: 0 };
@@ -56,13 +59,15 @@ export class TextActivations implements ActivationStream {
   private begun: State | null = null;
   /** Examples of the next pass that are to be left out. */
   private skip = 0;
+  /** Passes over the text that were begun. */
+  private opened = 1;
 
   /** Throws UnknownSiteError for a hook that the model does not have, UsageError for a head of a hook without heads. */
   constructor(model: Gpt2, options: TextActivationsOptions) {
     this.model = model;
     this.options = options;
     this.places = options.sites.map((site) => placeOf(model, site));
-    this.rows = options.open();
+    this.rows = options.open(undefined, 0);
     this.data = this.places.map(({ width }) => new StreamedExamples(options.examples, width));
   }
 
@@ -77,7 +82,8 @@ export class TextActivations implements ActivationStream {
       this.ahead ??= this.read();
       const waited = performance.now();
       const { from, rows, skip } = this.ahead;
-      const prompts = await rows;
+      const { prompts, pass } = await rows;
+      this.passes = pass;
       const started = performance.now();
       const { taken, left } = this.pass(prompts, skip, filled, put);
       filled += taken;
@@ -99,14 +105,14 @@ export class TextActivations implements ActivationStream {
   }
 
   private place(): Omit<State, 'round' | 'skip'> {
-    return { passes: this.passes, rows: this.rows.state() };
+    return { passes: this.opened, rows: this.rows.state() };
   }
 
   restore(state: unknown): void {
     const { rows, passes, skip } = (state ?? {}) as Partial<State>;
     if (typeof passes !== 'number' || typeof skip !== 'number' || !Array.isArray(rows?.row)) throw new UsageError('the checkpoint does not say where reading of the text stood');
-    this.rows = this.options.open(rows);
-    this.passes = passes;
+    this.rows = this.options.open(rows, passes - 1);
+    this.opened = passes;
     this.skip = skip;
     this.ahead = null;
   }
@@ -122,25 +128,27 @@ export class TextActivations implements ActivationStream {
   }
 
   /** The next rows, from the beginning again where the text ends. Throws UsageError for text that does not fill one row. */
-  private async take(from: TokenRows, count: number): Promise<number[][]> {
-    const rows: number[][] = [];
-    for (let reader = from, fresh = false; rows.length < count;) {
+  private async take(from: TokenRows, count: number): Promise<Taken> {
+    const prompts: number[][] = [];
+    let pass = this.opened;
+    for (let [reader, fresh] = [from, false]; prompts.length < count;) {
       const row = await reader.read();
       if (row) {
-        rows.push([...row]);
+        prompts.push([...row]);
         fresh = false;
         continue;
       }
       if (fresh) throw new UsageError('the text does not fill one row of tokens: give more, or a shorter --context');
-      reader = this.options.open();
+      const isCurrent = this.rows === reader;
+      reader = this.options.open(undefined, pass++);
       // Unless reading was put elsewhere meanwhile.
-      if (this.rows === from) {
-        this.rows = from = reader;
-        this.passes += 1;
+      if (isCurrent) {
+        this.rows = reader;
+        this.opened = pass;
       }
       fresh = true;
     }
-    return rows;
+    return { prompts, pass };
   }
 
   /** Runs the model and hands over the activations of tokens that count, but the first `skip`, behind those that were. Gives how many there was room for, and for how many not. */

@@ -11,7 +11,7 @@ import { cli, cliScript } from '../support/cli.ts';
 import { random } from '../support/numbers.ts';
 
 const mini = join(packageRoot(), 'models', 'ioi-mini');
-const tokens = Array.from({ length: 40 }, (_, i) => Array.from(random(60 + i, i), (value) => 2 + Math.floor(Math.abs(value) * 600)));
+const tokens = Array.from({ length: 40 }, (_, i) => Array.from(random(30 + i, i), (value) => 2 + Math.floor(Math.abs(value) * 600)));
 const names = ['blocks.0.attn.hook_z.3_topk_k_4', 'blocks.1.hook_resid_post_topk_k_4'];
 
 const test = suite<{ folder: string; args: string[] }>('train on text');
