@@ -202,42 +202,38 @@ export class SaeBatch {
   }
 
   /**
-   * What every example adds to each job's loss now, in the order of `lossSums`: [examples, 8] per job. BatchTopK's codes are those of the running
-   * threshold.
+   * Goes through all examples and gives what each adds to each job's loss now: `values` has 8 numbers an example in the order of `lossSums`, for the
+   * examples from `first` on. BatchTopK's codes are those of the running threshold.
    */
-  async exampleLosses(countFired = false): Promise<Float32Array[]> {
+  async eachLosses(take: (job: number, first: number, values: Float32Array) => void, countFired = false): Promise<void> {
     const { jobs, site, step } = this;
-    const out = jobs.map(() => new Float32Array(site.examples * 8));
     const how = this.variant === 'batchtopk' ? { threshold: this.running } : { sparsity: this.sparsity };
     for (let first = 0; first < site.examples; first += site.maxRows) {
       const rows = Math.min(site.maxRows, site.examples - first);
-      const [values, second] = await this.gpu.scope(() => {
+      const [main, second] = await this.gpu.scope(() => {
         site.gather({ first, rows });
-        const main = step.losses(site.x, this.pool, this.weights, site.mean, rows, countFired, how);
-        return Promise.all([main.read(), step.auxiliaryLosses(rows)?.read()]);
+        const losses = step.losses(site.x, this.pool, this.weights, site.mean, rows, countFired, how);
+        return Promise.all([losses.read(), step.auxiliaryLosses(rows)?.read()]);
       });
-      out.forEach((losses, i) => {
+      for (let i = 0; i < jobs.length; i++) {
+        const values = new Float32Array(rows * 8);
         for (let r = 0; r < rows; r++) {
-          const [from, to] = [(i * rows + r) * 4, (first + r) * 8];
-          losses.set(values.subarray(from, from + 4), to);
-          if (second) losses.set(second.subarray(from, from + 4), to + 4);
+          const from = (i * rows + r) * 4;
+          values.set(main.subarray(from, from + 4), r * 8);
+          if (second) values.set(second.subarray(from, from + 4), r * 8 + 4);
         }
-      });
+        take(i, first, values);
+      }
     }
-    return out;
   }
 
-  /** Sums of `exampleLosses` and how often each feature is active over all examples. The counters of the epoch are lost. */
+  /** Sums of `eachLosses` and how often each feature is active over all examples. The counters of the epoch are lost. */
   async survey(): Promise<EpochCounts> {
     this.startEpoch();
-    const losses = await this.exampleLosses(true);
+    const sums = this.jobs.map(() => new Float64Array(8));
+    await this.eachLosses((job, _, values) => values.forEach((value, at) => { sums[job]![at % 8]! += value; }), true);
     const activity = await this.activity();
-    const sums = losses.map((values) => {
-      const sum = new Float64Array(8);
-      values.forEach((value, at) => { sum[at % 8]! += value; });
-      return lossSums(sum, 0);
-    });
-    return { sums, ...activity };
+    return { sums: sums.map((sum) => lossSums(sum, 0)), ...activity };
   }
 
   /** Weights of one job in activation units, without padding: the site's scale moves into biases and thresholds (see dictionary/sae.ts), its mean into the decoder's bias. */

@@ -74,14 +74,17 @@ async function planByLoss(gpu: Gpu, batch: SaeBatch, settings: TrainSettings, fi
   const { site: { width, realWidth, examples }, weights } = batch;
   const columns = resampleNorm === 'features';
   const measured = columns ? gpu.scope(() => sumSquaresRows(weights.encoder.reshape([-1, width]))) : weights.encoder;
-  const [losses, numbers] = await Promise.all([batch.exampleLosses(), measured.read()]);
+  const losses = batch.jobs.map(() => new Float64Array(examples));
+  const losing = batch.eachLosses((job, first, values) => {
+    for (let r = 0; r * 8 < values.length; r++) losses[job]![first + r] = lossTerms(lossSums(values.subarray(r * 8, r * 8 + 8), 0), 1, batch.jobNow(job), settings).loss;
+  });
+  const [numbers] = await Promise.all([measured.read(), losing]);
   if (columns) measured.dispose();
   return batch.jobs.map((job, i) => {
-    const total = Float64Array.from({ length: examples }, (_, r) => lossTerms(lossSums(losses[i]!.subarray(r * 8, r * 8 + 8), 0), 1, batch.jobNow(i), settings).loss);
     const mean = columns
       ? aliveLength(fired[i]!, { lengths: numbers.subarray(i * F, (i + 1) * F).map(Math.sqrt) })
       : aliveLength(fired[i]!, { encoder: numbers.subarray(i * F * width, (i + 1) * F * width), stride: width, width: realWidth });
-    const shared = blockMeans(total, batch.variant === 'gated' ? settings.gatedLossBlock : 1);
+    const shared = blockMeans(losses[i]!, batch.variant === 'gated' ? settings.gatedLossBlock : 1);
     return planResampling(fired[i]!, shared, mean, { scale: resampleScale, seed: job.seed, epoch });
   });
 }
