@@ -21,6 +21,8 @@ export interface Scoring {
   approximated?: readonly Approximated[];
   /** prompts in one patched run */
   batch: number;
+  /** most bytes of codes at once where edits are measured without running the model; 16 MiB unless given */
+  codeBytes?: number;
   signal?: AbortSignal;
 }
 
@@ -71,12 +73,11 @@ export async function scorePrompts(scoring: Scoring, { prompts, counterfactuals 
   }
 }
 
-/** Most bytes of codes at once where edits are measured without running the model. */
 const CODE_BYTES = 16 * 2 ** 20;
 
 /** Distances that the edits of every SAE leave to the counterfactual activations, on prompts kept for choosing. */
 export async function selectionDistances(scoring: Scoring, { prompts, counterfactuals }: EditedPrompts, progress: Progress): Promise<Measurements> {
-  const { model, catalogue, edits, plan } = scoring;
+  const { model, catalogue, edits, plan, codeBytes = CODE_BYTES } = scoring;
   const { gpu } = model;
   const sections = scoring.sections.filter((section) => catalogue.variantsFor(section).length > 0);
   const tally = new Tally(gpu, prompts.count);
@@ -102,7 +103,7 @@ export async function selectionDistances(scoring: Scoring, { prompts, counterfac
           for (const site of sites) {
             const entries = catalogue.at(site);
             const features = entries.reduce((most, { dictionary }) => Math.max(most, dictionary.features), 1);
-            const rows = Math.max(1, Math.floor(CODE_BYTES / (4 * features)));
+            const rows = Math.max(1, Math.floor(codeBytes / (4 * features)));
             for (let start = 0; start < prompts.count; start += rows) {
               const end = Math.min(prompts.count, start + rows);
               const part = (of: ReadonlyMap<string, Tensor>, from: Prompts) => examplesFrom(rowsOf(of, catalogue.places([site]), start, end), site, from.slice(start, end));
