@@ -22,6 +22,8 @@ export interface MetricsOptions {
   losses?: boolean;
   /** Where the ablated run has zeros: everywhere (default, as SAELens does), or at the scored tokens only. */
   ablate?: 'everywhere' | 'scored';
+  /** Whether to run it with the mean of the scored activations in place of each of them too, for which a pass goes before. False by default. */
+  meanAblation?: boolean;
   signal?: AbortSignal;
   /** Prompts done, of all. */
   onProgress?: (done: number, total: number) => void;
@@ -37,7 +39,7 @@ const MOST_PROMPTS = 64;
  * dictionary of another width.
  */
 export async function evaluateMetrics(model: Gpt2, dictionary: Dictionary, options: MetricsOptions): Promise<DictionaryMetrics> {
-  const { tokens, signal, onProgress, losses = true } = options;
+  const { tokens, signal, onProgress, losses = true, meanAblation = false } = options;
   const place = placeOf(model, options);
   const excluded = new Set(options.excludeTokens ?? (model.tokenizer?.bos == null ? [] : [model.tokenizer.bos]));
   if (!tokens.some((prompt) => prompt.some((id) => !excluded.has(id)))) throw new UsageError('there is no token to score: prompts hold nothing but excluded tokens');
@@ -48,11 +50,20 @@ export async function evaluateMetrics(model: Gpt2, dictionary: Dictionary, optio
   const totals = new MetricTotals(place.width, dictionary.features);
   const measure = new Measure(model, dictionary, place, options.ablate ?? 'everywhere');
   try {
+    const passes = losses && meanAblation ? 2 : 1;
+    if (passes === 2) {
+      for (let start = 0; start < tokens.length; start += batch) {
+        signal?.throwIfAborted();
+        const prompts = tokens.slice(start, start + batch);
+        await measure.addToMean(prompts, prompts.map((prompt) => prompt.map((id) => !excluded.has(id))));
+        onProgress?.(Math.min(tokens.length, start + batch), passes * tokens.length);
+      }
+    }
     for (let start = 0; start < tokens.length; start += batch) {
       signal?.throwIfAborted();
       const prompts = tokens.slice(start, start + batch);
       await measure.batch(prompts, prompts.map((prompt) => prompt.map((id) => !excluded.has(id))), totals, losses);
-      onProgress?.(Math.min(tokens.length, start + batch), tokens.length);
+      onProgress?.((passes - 1) * tokens.length + Math.min(tokens.length, start + batch), passes * tokens.length);
     }
     return totals.finish(losses, dictionary instanceof Sae ? await weightMetrics(dictionary) : null);
   } finally {
@@ -81,6 +92,9 @@ class Measure {
   /** Means of x and e over the first batch, [width]: reference points of sums of squares. */
   private centre: { x: Tensor; error: Tensor } | null = null;
 
+  /** Sum of scored activations and how many they are; null where no mean takes their place. */
+  private sum: { total: Float64Array; rows: number } | null = null;
+
   constructor(model: Gpt2, dictionary: Dictionary, place: Place, ablate: 'everywhere' | 'scored') {
     this.model = model;
     this.dictionary = dictionary;
@@ -93,11 +107,27 @@ class Measure {
     this.centre?.error.dispose();
   }
 
+  /** Adds a batch to the mean that takes the place of activations. */
+  async addToMean(prompts: readonly (readonly number[])[], scored: readonly (readonly boolean[])[]): Promise<void> {
+    const { model, place } = this;
+    const { rows, length } = scoredRows(prompts, scored);
+    if (rows.length === 0) return;
+    this.sum ??= { total: new Float64Array(place.width), rows: 0 };
+    const mean = await model.gpu.scope(async () => {
+      const run = model.run(prompts, { cache: place.hook, logits: 'none' });
+      const x = gatherRows(run.get(place.hook).reshape([prompts.length * length, -1]), Tensor.from(model.gpu, Uint32Array.from(rows), [rows.length]), { offset: place.offset, width: place.width });
+      const read = meanColumns(x).read();
+      run.dispose();
+      return read;
+    });
+    for (const [i, value] of mean.entries()) this.sum.total[i]! += value * rows.length;
+    this.sum.rows += rows.length;
+  }
+
   /** Measures one batch; `scored` says for every token whether it counts. */
   async batch(prompts: readonly (readonly number[])[], scored: readonly (readonly boolean[])[], totals: MetricTotals, losses: boolean): Promise<void> {
     const { model, place } = this;
-    const length = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
-    const rows = scored.flatMap((prompt, i) => prompt.flatMap((counts, t) => (counts ? [i * length + t] : [])));
+    const { rows, length } = scoredRows(prompts, scored);
     if (rows.length === 0) return;
     await model.gpu.scope(async () => {
       const clean = model.run(prompts, { cache: place.hook, keep: losses, logits: losses ? 'all' : 'none' });
@@ -184,16 +214,35 @@ class Measure {
       scatterRows(spliced, index, reconstruction);
       const zeros = Tensor.zeros(gpu, [prompts.length * length, place.width]);
       if (this.ablate === 'scored') scatterUnscored(zeros, activations, rows, place);
-      const [sae, ablation] = [altered(spliced), altered(zeros)];
-      const read = await readAll({ original: gatherElements(original, answers), sae: sae.loss, ablation: ablation.loss, klSae: sae.divergence, klAblation: ablation.divergence });
+      const [sae, ablation, mean] = [altered(spliced), altered(zeros), this.sum && altered(this.means(activations, rows))];
+      const wanted: Record<string, Tensor> = {
+        original: gatherElements(original, answers), sae: sae.loss, ablation: ablation.loss, klSae: sae.divergence, klAblation: ablation.divergence, ...(mean ? { mean: mean.loss, klMean: mean.divergence } : {}),
+      };
+      const read = await readAll(wanted);
       const ofNext = (values: Float32Array) => rows.filter(hasNext).map((row) => -values[row]!);
       const ofRows = (values: Float32Array) => rows.map((row) => values[row]!);
       return {
-        crossEntropy: { original: ofNext(read.original), sae: ofNext(read.sae), ablation: ofNext(read.ablation) },
-        divergence: { sae: ofRows(read.klSae), ablation: ofRows(read.klAblation) },
+        crossEntropy: { original: ofNext(read['original']!), sae: ofNext(read['sae']!), ablation: ofNext(read['ablation']!), ...(mean ? { mean: ofNext(read['mean']!) } : {}) },
+        divergence: { sae: ofRows(read['klSae']!), ablation: ofRows(read['klAblation']!), ...(mean ? { mean: ofRows(read['klMean']!) } : {}) },
       };
     });
   }
+
+  /** The mean in place of every scored activation; others as they are. */
+  private means(activations: Tensor, rows: readonly number[]): Tensor {
+    const { place, model: { gpu }, sum } = this;
+    const { total, rows: count } = sum!;
+    const mean = Tensor.from(gpu, Float32Array.from(total, (value) => value / count), [place.width]);
+    const values = add(Tensor.zeros(gpu, [activations.shape[0]!, place.width]), mean);
+    scatterUnscored(values, activations, rows, place);
+    return values;
+  }
+}
+
+/** Numbers of the rows [prompts · length] that count. */
+function scoredRows(prompts: readonly (readonly number[])[], scored: readonly (readonly boolean[])[]): { rows: number[]; length: number } {
+  const length = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
+  return { length, rows: scored.flatMap((prompt, i) => prompt.flatMap((counts, t) => (counts ? [i * length + t] : []))) };
 }
 
 /** Puts the activations of rows that are not scored into `target` [all rows, width]. */

@@ -8,6 +8,7 @@
  *   kl_div_score                            (KL_ablation − KL_sae) / KL_ablation
  *   ce_loss_with_sae, …                     mean cross-entropy of the next token, the last token of a prompt left out
  *   ce_loss_score = frac_recovered          (CE_ablation − CE_sae) / (CE_ablation − CE_original)
+ *   ce_loss_with_mean_ablation, …           the same with the mean of the scored activations in place of each: loss recovered as arXiv 2405.08366 has it (A.11)
  *   explained_variance                      1 − Σ‖e‖² / Σ‖x − x̄‖²                        (SAELens from 6.45.1 on)
  *   explained_variance_legacy               mean of 1 − ‖e‖² / ‖x − x̄_batch‖²            (before)
  *   frac_variance_explained                 1 − Σ Var(e) / Σ Var(x) over dimensions: a constant offset of x̂ costs nothing (dictionary_learning)
@@ -53,10 +54,14 @@ export const featureMetricsSchema = z.object({
   encoder_decoder_cosine_sim: many.nullable(),
 });
 
+/** Beside the ablation by zeros that the tools above have. */
+export const meanAblationSchema = z.object({ ce_loss_with_mean_ablation: amount, ce_loss_score: amount, kl_div_with_mean_ablation: amount, kl_div_score: amount });
+
 export const dictionaryMetricsSchema = z.object({
   saelens: saeLensMetricsSchema,
   dictionary_learning: dictionaryLearningMetricsSchema,
   features: featureMetricsSchema,
+  mean_ablation: meanAblationSchema.optional().describe('only where it was asked for'),
   notes: z.array(z.string()).describe('why a number is null'),
 });
 
@@ -91,8 +96,8 @@ export interface ColumnSums {
 
 /** Losses per scored token; those of a next token only where there is one. */
 export interface TokenLosses {
-  crossEntropy: Record<'original' | 'sae' | 'ablation', ArrayLike<number>>;
-  divergence: Record<'sae' | 'ablation', ArrayLike<number>>;
+  crossEntropy: Record<'original' | 'sae' | 'ablation', ArrayLike<number>> & { mean?: ArrayLike<number> };
+  divergence: Record<'sae' | 'ablation', ArrayLike<number>> & { mean?: ArrayLike<number> };
 }
 
 type WeightMetrics = Pick<DictionaryMetrics['features'], 'encoder_bias' | 'encoder_norm' | 'encoder_decoder_cosine_sim'>;
@@ -111,6 +116,7 @@ export class MetricTotals {
   private lossTokens = 0;
   private nextTokens = 0;
   private legacyTokens = 0;
+  private meanAblated = false;
 
   constructor(width: number, features: number) {
     [this.fromCentre, this.errorFromCentre] = [new Float64Array(width), new Float64Array(width)];
@@ -147,6 +153,7 @@ export class MetricTotals {
   addLosses({ crossEntropy, divergence }: TokenLosses): void {
     this.lossTokens += divergence.sae.length;
     this.nextTokens += crossEntropy.original.length;
+    this.meanAblated ||= crossEntropy.mean !== undefined;
     for (const [name, values] of Object.entries(crossEntropy)) for (let i = 0; i < values.length; i++) this.sum(`ce ${name}`, values[i]!);
     for (const [name, values] of Object.entries(divergence)) for (let i = 0; i < values.length; i++) this.sum(`kl ${name}`, values[i]!);
   }
@@ -168,6 +175,9 @@ export class MetricTotals {
     if (!losses) notes.push('cross-entropies and divergences: not measured');
     const [original, withSae, ablated, klSae, klAblated] = [ce('original'), ce('sae'), ce('ablation'), kl('sae'), kl('ablation')];
     const recovered = original === null || withSae === null || ablated === null ? null : ratio('ce_loss_score', ablated - withSae, ablated - original, 'ablation does not change the loss');
+    const score = (name: string, from: number | null, to: number | null, best: number | null): number | null => (
+      from === null || to === null || best === null ? null : ratio(name, from - to, from - best, 'ablation changes nothing'));
+    const [meanLoss, meanDivergence] = this.meanAblated ? [ce('mean'), kl('mean')] : [null, null];
     const common = { l0: mean('l0'), cossim: mean('cossim'), l2_ratio: mean('l2_ratio'), relative_reconstruction_bias: ratio('relative_reconstruction_bias', this.total('squaredOut'), this.total('dot'), 'x·x̂ is 0') };
     const l1 = mean('l1');
     const saelens: SaeLensMetrics = {
@@ -196,6 +206,12 @@ export class MetricTotals {
         consistent_activation_heuristic: Array.from(this.active, (n, i) => (n > 0 ? n / this.activePrompts[i]! : null)),
         ...(weights ?? { encoder_bias: null, encoder_norm: null, encoder_decoder_cosine_sim: null }),
       },
+      ...(this.meanAblated ? {
+        mean_ablation: {
+          ce_loss_with_mean_ablation: meanLoss, ce_loss_score: score('ce_loss_score of mean ablation', meanLoss, withSae, original),
+          kl_div_with_mean_ablation: meanDivergence, kl_div_score: score('kl_div_score of mean ablation', meanDivergence, klSae, 0),
+        },
+      } : {}),
       notes: [...new Set(notes)],
     };
   }

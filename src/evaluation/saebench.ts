@@ -3,7 +3,7 @@
  * exist is null, and tokens are counted as they were scored. dictionary_learning's metrics stand in `eval_result_unstructured`.
  */
 import { z } from 'zod';
-import { dictionaryMetricsSchema, saeLensMetricsSchema, type DictionaryMetrics } from './metrics.ts';
+import { dictionaryMetricsSchema, meanAblationSchema, saeLensMetricsSchema, type DictionaryMetrics } from './metrics.ts';
 import { rounded } from './results.ts';
 
 const count = z.int().nonnegative();
@@ -33,6 +33,7 @@ export const saeBenchSchema = z.object({
   })).describe('one entry per feature'),
   eval_result_unstructured: z.object({
     dictionary_learning: dictionaryMetricsSchema.shape.dictionary_learning,
+    mean_ablation: meanAblationSchema.optional().describe('scored activations replaced by their mean, where SAELens has zeros'),
     notes: z.array(z.string()).describe('why a number is null'),
   }),
   sae_bench_commit_hash: z.string().describe('the program that measured, as it was not SAEBench'),
@@ -76,7 +77,7 @@ export function saebenchResult({ metrics, config, id, release, cfg, version, eva
       encoder_norm: features.encoder_norm?.[index] ?? null,
       encoder_decoder_cosine_sim: features.encoder_decoder_cosine_sim?.[index] ?? null,
     })),
-    eval_result_unstructured: { dictionary_learning: metrics.dictionary_learning, notes: metrics.notes },
+    eval_result_unstructured: { dictionary_learning: metrics.dictionary_learning, ...(metrics.mean_ablation ? { mean_ablation: metrics.mean_ablation } : {}), notes: metrics.notes },
     sae_bench_commit_hash: `diffract ${version}`,
     sae_lens_id: id,
     sae_lens_release_id: release,

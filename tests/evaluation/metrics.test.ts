@@ -68,8 +68,9 @@ const variance = (rows: readonly ArrayLike<number>[]) => { const c = centre(rows
 function reference(sae: PlainSae, { hook, head, tokens, excludeTokens = [], ablate }: MetricsOptions, legacyBatches: number[][]): Omit<DictionaryMetrics, 'notes'> {
   const counts = (id: number) => !excludeTokens.includes(id);
   const x: Float64Array[] = [], xHat: number[][] = [], codes: number[][] = [], owner: number[] = [];
-  const losses = { original: [] as number[], sae: [] as number[], ablation: [] as number[], klSae: [] as number[], klAblation: [] as number[] };
-  for (const [p, prompt] of tokens.entries()) {
+  const losses = { original: [] as number[], sae: [] as number[], ablation: [] as number[], klSae: [] as number[], klAblation: [] as number[], mean: [] as number[], klMean: [] as number[] };
+  const passes = [0, 1].flatMap((pass) => tokens.map((prompt, p) => ({ pass, p, prompt })));
+  for (const { pass, p, prompt } of passes) {
     const run = (edit?: (row: Float64Array, t: number) => void) => referenceRun(weights, CONFIG, prompt, (name, activation) => {
       if (name !== hook || !edit) return;
       const rows = rowsOf(activation, head);
@@ -77,7 +78,7 @@ function reference(sae: PlainSae, { hook, head, tokens, excludeTokens = [], abla
     });
     const clean = run();
     const rows = rowsOf(clean.get(hook)!, head);
-    prompt.forEach((id, t) => {
+    if (pass === 0) prompt.forEach((id, t) => {
       if (!counts(id)) return;
       x.push(rows.row(t).slice());
       codes.push(referenceEncode(sae, x.at(-1)!));
@@ -91,6 +92,17 @@ function reference(sae: PlainSae, { hook, head, tokens, excludeTokens = [], abla
       return Array.from(logits, (l) => l - sum);
     });
     const original = logs(clean);
+    // The mean is known when all activations are.
+    if (pass === 1) {
+      const m = centre(x);
+      const withMean = logs(run((row, t) => { if (counts(prompt[t]!)) row.set(m); }));
+      prompt.forEach((id, t) => {
+        if (!counts(id)) return;
+        losses.klMean.push(total(original[t]!.map((log, v) => Math.exp(log) * (log - withMean[t]![v]!))));
+        if (t + 1 < prompt.length) losses.mean.push(-withMean[t]![prompt[t + 1]!]!);
+      });
+      continue;
+    }
     const withSae = logs(run((row, t) => { if (counts(prompt[t]!)) row.set(referenceDecode(sae, referenceEncode(sae, row.slice()))); }));
     const withZeros = logs(run((row, t) => { if (ablate !== 'scored' || counts(prompt[t]!)) row.fill(0); }));
     prompt.forEach((id, t) => {
@@ -119,8 +131,10 @@ function reference(sae: PlainSae, { hook, head, tokens, excludeTokens = [], abla
   const fires = (f: number) => codes.flatMap((code, i) => (code[f] !== 0 ? [owner[i]!] : []));
   const features = Array.from({ length: FEATURES }, (_, f) => f);
   const row = (matrix: Float64Array, f: number) => matrix.subarray(f * sae.width, (f + 1) * sae.width);
+  const [ceMean, klMean] = [average(losses.mean), average(losses.klMean)];
   const score = (ce.ablation - ce.sae) / (ce.ablation - ce.original);
   return {
+    mean_ablation: { ce_loss_with_mean_ablation: ceMean, ce_loss_score: (ceMean - ce.sae) / (ceMean - ce.original), kl_div_with_mean_ablation: klMean, kl_div_score: (klMean - kl.sae) / klMean },
     saelens: {
       model_behavior_preservation: { kl_div_score: (kl.ablation - kl.sae) / kl.ablation, kl_div_with_ablation: kl.ablation, kl_div_with_sae: kl.sae },
       model_performance_preservation: { ce_loss_score: score, ce_loss_with_ablation: ce.ablation, ce_loss_with_sae: ce.sae, ce_loss_without_sae: ce.original },
@@ -166,7 +180,7 @@ for (const [hook, head, width, ablate] of PLACES) {
   test(`all metrics at ${hook}${head === undefined ? '' : ` head ${head}`}`, async () => {
     const sae = plain(width, width + (head ?? 0));
     const dictionary = await upload(sae);
-    const options: MetricsOptions = { hook, ...(head === undefined ? {} : { head }), tokens: TOKENS, excludeTokens: [0], batch: 2, ablate };
+    const options: MetricsOptions = { hook, ...(head === undefined ? {} : { head }), tokens: TOKENS, excludeTokens: [0], batch: 2, ablate, meanAblation: true };
     const found = await evaluateMetrics(model, dictionary, options);
     dictionary.dispose();
     dictionaryMetricsSchema.parse(found);
