@@ -42,7 +42,7 @@ export async function loadDictionaries(model: Gpt2, given: readonly string[], { 
 }
 
 /** The path itself if it is a dictionary (or a URL, a hub's folder or a file), else the dictionaries directly inside it, in the order of their names. */
-async function directoriesIn(path: string): Promise<string[]> {
+export async function directoriesIn(path: string): Promise<string[]> {
   const { directory, file } = splitAddress(path);
   if (file !== undefined || /^(https?|hub):/.test(path) || await openSource(directory).has('cfg.json')) return [path];
   const inside = await readdir(path, { withFileTypes: true }).catch(() => []);

@@ -1,6 +1,6 @@
 /** Metrics of a dictionary, measured on a model: any dictionary at any hook on any token stream (metrics.ts says what each number is). */
 import { Sae, type Dictionary } from '../dictionary/index.ts';
-import { TokenError, UnknownSiteError, UsageError } from '../errors.ts';
+import { UnknownSiteError, UsageError } from '../errors.ts';
 import type { Gpt2, Run } from '../model/index.ts';
 import {
   activeMask, add, affine, gatherElements, gatherRows, meanColumns, mul, relu, scatterRows, segments, segmentSum, softmax, sub, sumColumns, sumRows, sumSquaresRows, Tensor,
@@ -275,16 +275,4 @@ async function readAll<K extends string>(tensors: Record<K, Tensor>): Promise<Re
   const entries = Object.entries<Tensor>(tensors);
   const values = await Promise.all(entries.map(([, tensor]) => tensor.read()));
   return Object.fromEntries(entries.map(([name], i) => [name, values[i]!])) as Record<K, Float32Array>;
-}
-
-/**
- * Prompts of a fixed length from a text's token ids: the ids in order, `bos` in front of every prompt unless it is null; what does not fill a
- * prompt at the end is left out, unless it is all there is. Throws TokenError for a length that holds nothing.
- */
-export function packTokens(ids: readonly number[], length: number, bos: number | null): number[][] {
-  const room = length - (bos === null ? 0 : 1);
-  if (!Number.isSafeInteger(length) || room < 1) throw new TokenError(`prompts of ${length} tokens hold no text`);
-  const front = bos === null ? [] : [bos];
-  if (ids.length < room) return ids.length > 0 ? [[...front, ...ids]] : [];
-  return Array.from({ length: Math.floor(ids.length / room) }, (_, i) => [...front, ...ids.slice(i * room, (i + 1) * room)]);
 }

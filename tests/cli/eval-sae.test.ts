@@ -94,7 +94,7 @@ test('what cannot be used is refused in one line', async ({ folder }) => {
     assert.is(stderr.trim().split('\n').length, 1, stderr);
     assert.not(existsSync(out));
   };
-  await refuses([], /either --text <file> or --tokens <file>/);
+  await refuses([], /either --text <where> or --tokens <file>/);
   await refuses(['--tokens', prompts], /prompts\.json: a list of prompts is needed/);
   writeFileSync(prompts, JSON.stringify([[5, 6]]));
   await refuses(['--tokens', prompts, '--hook', 'blocks.0.hook_resid_post'], /made for hook blocks\.0\.attn\.hook_z/);

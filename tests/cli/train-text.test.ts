@@ -52,9 +52,18 @@ test('killed and resumed it ends with the bytes of a run that was left alone; th
     const config = JSON.parse(readFileSync(join(whole, name, 'cfg.json'), 'utf8'));
     assert.equal([config.architecture, config.d_in, config.d_sae, config.k, config.metadata.context_size, config.metadata.prepend_bos], ['topk', width, 24, 4, 16, true]);
   }
-  const measured = await cli(['eval', 'sae', '--model', mini, '--sae', join(whole, names[1]!), '--tokens', join(folder, 'text', 'a.json'), '--prompts', '4', '--json']);
+  // On the text that they were trained on, those documents count that training never saw: of 31 and 55 tokens, with a separator between them, which is left out.
+  const out = join(folder, 'measured');
+  const measured = await cli(['eval', 'sae', '--model', mini, '--sae', whole, '--text', join(folder, 'text'), '--out', out]);
   assert.is(measured.code, 0, measured.stderr);
-  assert.is(JSON.parse(measured.stdout).eval_result_metrics.sparsity.l0, 4);
+  assert.match(measured.stdout, /^dictionary +l0 +explained_variance/);
+  assert.equal(readdirSync(out).sort(), names.map((name) => `${name}_eval_results.json`).sort());
+  for (const name of names) {
+    assert.match(measured.stdout, new RegExp(`^${name} +4\\.000 `, 'm'));
+    const { eval_config: config, eval_result_metrics: metrics, eval_result_unstructured: more } = JSON.parse(readFileSync(join(out, `${name}_eval_results.json`), 'utf8'));
+    assert.equal([config.prompts, config.context_size, config.excluded_tokens, metrics.token_stats.total_tokens_eval_reconstruction, metrics.sparsity.l0], [5, 16, [1025], 74, 4]);
+    assert.ok(more.mean_ablation.ce_loss_with_mean_ablation > 0);
+  }
 });
 
 test('what cannot be: one line, exit code 2, nothing lost', async ({ folder, args }) => {

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { Sae } from '../../src/dictionary/index.ts';
 import { UnknownSiteError, UsageError } from '../../src/errors.ts';
 import { logitDiffRecovered, measureRecovered } from '../../src/evaluation/ld-recovered.ts';
-import { evaluateMetrics, packTokens, type MetricsOptions } from '../../src/evaluation/metrics-run.ts';
+import { evaluateMetrics, type MetricsOptions } from '../../src/evaluation/metrics-run.ts';
 import { dictionaryMetricsSchema, MetricTotals, type DictionaryMetrics } from '../../src/evaluation/metrics.ts';
 import { saeBenchSchema, saebenchJsonSchema, saebenchResult } from '../../src/evaluation/saebench.ts';
 import { ioiEvaluation } from '../../src/evaluation/task.ts';
@@ -302,14 +302,6 @@ test('SAEBench files: every field, numbers of nine digits, nulls where nothing i
   assert.is(result.eval_result_details[6]!.consistent_activation_heuristic, null);
   assert.ok(Object.keys((saebenchJsonSchema() as { properties: object }).properties).includes('eval_result_metrics'));
   assert.throws(() => saeBenchSchema.parse({ ...result, eval_type_id: 'other' }));
-});
-
-test('token streams are packed to one length with the beginning token in front', () => {
-  assert.equal(packTokens([1, 2, 3, 4, 5, 6, 7], 4, 9), [[9, 1, 2, 3], [9, 4, 5, 6]]);
-  assert.equal(packTokens([1, 2, 3, 4], 2, null), [[1, 2], [3, 4]]);
-  assert.equal(packTokens([1, 2], 8, 9), [[9, 1, 2]]);
-  assert.equal(packTokens([], 8, 9), []);
-  assert.throws(() => packTokens([1], 1, 9), /hold no text/);
 });
 
 test('logit difference recovered: both conventions, their end points, and the guard', () => {
