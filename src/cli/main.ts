@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command line. Exit codes: 0 done, 1 a fault of ours (or a failed check), 2 bad input, 3 the GPU device was lost, 130 stopped by Ctrl-C. */
 import { Command, CommanderError } from 'commander';
+import { register as activations } from './activations.ts';
 import { register as demo } from './demo.ts';
 import { register as doctor } from './doctor.ts';
 import { register as evaluate } from './eval.ts';
@@ -22,7 +23,7 @@ const program = new Command('diffract')
   .showHelpAfterError('(see --help)')
   .exitOverride();
 
-for (const register of [demo, evaluate, sites, train, run, sample, toy, reproduce, report, verify, doctor]) register(program);
+for (const register of [demo, evaluate, sites, train, activations, run, sample, toy, reproduce, report, verify, doctor]) register(program);
 // Commands made before exitOverride was inherited would end the process themselves.
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 

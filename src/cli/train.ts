@@ -10,24 +10,25 @@ import { tuningOption, weightsOption } from './device.ts';
 import { loadModel, modelOption, openModelSource, revisionOption } from './model.ts';
 import { list, progress, wholeNumber } from './terminal.ts';
 import { TEXT_SOURCE_FLAGS, textSourceOptions } from './text-source.ts';
-import { textDefaults, trainOnText, type TextFlags } from './train-text.ts';
+import { textDefaults, trainOnActivations, trainOnText, type TextFlags } from './train-text.ts';
 import { jobOf, kindsOf, openRun, runTraining, trainingOptions, wholeOf, type TrainingFlags } from './training-run.ts';
 import { scheduleSettings } from './training-schedule.ts';
 
 interface Flags extends TrainingFlags, TextFlags {
-  model: string; revision?: string; sites?: string[]; features?: number; dSae?: number; epochs?: number; batch?: number; prompts?: number; lexicon?: string; weights: WeightType; tuning?: string;
+  model?: string; revision?: string; sites?: string[]; features?: number; dSae?: number; epochs?: number; batch?: number; prompts?: number; lexicon?: string; weights: WeightType; tuning?: string;
 }
 
 /** The flags of training on a task, with their defaults. */
-type Options = Omit<Flags, 'sites' | 'features' | 'epochs' | 'batch' | 'prompts'> & Required<Pick<Flags, 'sites' | 'features' | 'epochs' | 'batch' | 'prompts'>>;
+type Options = Omit<Flags, TaskNeeds> & Required<Pick<Flags, TaskNeeds>>;
+type TaskNeeds = 'model' | 'sites' | 'features' | 'epochs' | 'batch' | 'prompts';
 
 const TASK_ONLY = ['sites', 'epochs', 'prompts', 'lexicon'] as const;
-const TEXT_ONLY = ['site', 'tokens', 'round', 'bufferMib', 'bufferType', 'inputs', 'centre', ...TEXT_SOURCE_FLAGS] as const;
+const TEXT_ONLY = ['site', 'tokens', 'round', 'bufferMib', 'bufferType', 'inputs', 'centre'] as const;
 
 export function register(program: Command): void {
   trainingOptions(textSourceOptions(program.command('train')
     .description("Train sparse autoencoders, one per site, variant and sparsity, all at once; saved in SAELens' layout.")
-    .addOption(modelOption())
+    .addOption(modelOption({ mandatory: false }))
     .addOption(revisionOption())
     .option('--sites <list>', 'sites of the indirect-object task, e.g. z@L0H3@end,v@L0H3@s2', list)
     .option('--features <n>', `features of each dictionary (default: ${trainDefaults.features}; on text 8 times the width)`, wholeNumber(1))
@@ -36,6 +37,7 @@ export function register(program: Command): void {
     .option('--epochs <n>', `passes over the task's activations (default: ${trainDefaults.epochs})`, wholeNumber(1))
     .option('--prompts <n>', 'prompts of the task to take activations from (default: 3000)', wholeNumber(2))
     .option('--lexicon <dir>', "word lists for the prompts; by default the model's own ioi.json")
+    .option('--activations <where>', 'train on activations that were written by the command of that name, in place of --text')
     .option('--site <hooks>', 'with --text: hooks, e.g. blocks.2.hook_resid_post, or one head of one as blocks.0.attn.hook_z:3', list)
     .option('--tokens <n>', `with --text: tokens to train on (default: ${textDefaults.tokens})`, wholeNumber(1))
     .option('--round <n>', `with --text: tokens whose activations are kept and shuffled together, and after which figures are logged (default: ${textDefaults.round})`, wholeNumber(1))
@@ -57,11 +59,19 @@ Ctrl-C stops before the next step and leaves a checkpoint; the same command with
 async function train(given: Flags): Promise<void> {
   if (given.features !== undefined && given.dSae !== undefined) throw new UsageError('--features and --d-sae are the same: give one');
   const flags = { ...given, features: given.features ?? given.dSae };
-  const stray = (flags.text ? TASK_ONLY : TEXT_ONLY).find((name) => flags[name] !== undefined);
-  if (stray) throw new UsageError(`--${stray.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} ${flags.text ? 'is for the task, and goes not with' : 'goes with'} --text`);
-  if (flags.text) return trainOnText(flags);
+  const { model, text, activations } = flags;
+  const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  const namedOf = (names: readonly (keyof Flags)[]): keyof Flags | undefined => names.find((name) => flags[name] !== undefined);
+  if (text && activations !== undefined) throw new UsageError('--text and --activations are two sources: give one');
+  const stray = text || activations !== undefined ? namedOf(TASK_ONLY) : namedOf([...TEXT_ONLY, ...TEXT_SOURCE_FLAGS]);
+  if (stray) throw new UsageError(`${flagOf(stray)} ${text || activations !== undefined ? 'is for the task, and goes not with' : 'goes with'} --text or --activations`);
+  const packed = activations === undefined ? undefined : namedOf(TEXT_SOURCE_FLAGS);
+  if (packed) throw new UsageError(`${flagOf(packed)} goes with --text: activations that are there were packed when they were written`);
+  if (activations !== undefined) return trainOnActivations(flags);
+  if (model === undefined) throw new UsageError("required option '--model <where>' not specified");
+  if (text) return trainOnText({ ...flags, model });
   if (!flags.sites) throw new UsageError("give --sites of the task, or --text and --site");
-  return trainOnTask({ ...flags, sites: flags.sites, features: flags.features ?? trainDefaults.features, epochs: flags.epochs ?? trainDefaults.epochs, batch: flags.batch ?? trainDefaults.batch, prompts: flags.prompts ?? 3000 });
+  return trainOnTask({ ...flags, model, sites: flags.sites, features: flags.features ?? trainDefaults.features, epochs: flags.epochs ?? trainDefaults.epochs, batch: flags.batch ?? trainDefaults.batch, prompts: flags.prompts ?? 3000 });
 }
 
 async function trainOnTask(options: Options): Promise<void> {

@@ -66,6 +66,33 @@ test('killed and resumed it ends with the bytes of a run that was left alone; th
   }
 });
 
+test('activations are written once and learnt from without the model; they are of one model and were packed once', async ({ folder }) => {
+  const [acts, out] = [join(folder, 'acts'), join(folder, 'out')];
+  const site = 'blocks.0.attn.hook_z:3';
+  const write = ['activations', '--model', mini, '--text', join(folder, 'text'), '--site', site, '--tokens', '600', '--shard', '256', '--context', '16', '--type', 'f16', '--out', acts];
+  const written = await cli(write);
+  assert.is(written.code, 0, written.stderr);
+  assert.match(written.stderr, /600 tokens in 3 files/);
+  assert.equal(readdirSync(acts).sort(), ['activations-00000.safetensors', 'activations-00001.safetensors', 'activations-00002.safetensors', 'manifest.json']);
+  const train = ['train', '--activations', acts, '--site', site, '--d-sae', '16', '--variants', 'topk', '--k', '2', '--tokens', '1200', '--batch', '64', '--centre', '--buffer-type', 'f16', '--out', out];
+  const trained = await cli([...train, '--json']);
+  assert.is(trained.code, 0, trained.stderr);
+  assert.equal(JSON.parse(trained.stdout).dictionaries.map(({ name, l0 }: { name: string; l0: number }) => [name, l0]), [['topk blocks.0.attn.hook_z.3 k=2', 2]]);
+  const { metadata } = JSON.parse(readFileSync(join(out, 'blocks.0.attn.hook_z.3_topk_k_2', 'cfg.json'), 'utf8'));
+  assert.equal([metadata.hook_name, metadata.hook_head_index, metadata.context_size, metadata.held_out], ['blocks.0.attn.hook_z', 3, 16, 0.01]);
+  assert.is(typeof metadata.model_hash, 'string');
+  for (const [args, message] of [
+    [[...write, '--tokens', '900'], /the folder holds other activations: tokens \(600 there, 900 here\)/],
+    [[...train, '--context', '16'], /--context goes with --text: activations that are there were packed/],
+    [[...train, '--text', folder], /--text and --activations are two sources/],
+    [[...train, '--site', 'blocks.0.attn.hook_z'], /has no activations of blocks\.0\.attn\.hook_z; it has those of blocks\.0\.attn\.hook_z\.3/],
+  ] as const) {
+    const { code, stderr } = await cli(args);
+    assert.is(code, 2);
+    assert.match(stderr, message);
+  }
+});
+
 test('what cannot be: one line, exit code 2, nothing lost', async ({ folder, args }) => {
   const refused = async (change: Record<string, string | null>, pattern: RegExp): Promise<void> => {
     const own = [...args];
@@ -84,7 +111,7 @@ test('what cannot be: one line, exit code 2, nothing lost', async ({ folder, arg
     writeFileSync(join(folder, name), content);
     return join(folder, name);
   };
-  await refused({ '--site': null }, /--text needs --site/);
+  await refused({ '--site': null }, /--site is needed/);
   await refused({ '--sites': 'z@L0H3@end' }, /--sites is for the task, and goes not with --text/);
   await refused({ '--text': file('bad.json', '[[5, 99999]]') }, /bad\.json document 0: token 1 is 99999, the model has \d+ tokens: it was made with another tokenizer/);
   await refused({ '--text': join(folder, 'nowhere.txt') }, /nowhere\.txt: no such file/);
