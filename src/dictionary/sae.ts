@@ -11,7 +11,7 @@
  */
 import { ShapeError, UsageError } from '../errors.ts';
 import {
-  finishedParts, gatherRows, gramMatrix, mul, multiplyRows, normalizeRows, restoreRows, saeCodes, saeDecode, saeEncode, saeWidths, Tensor, type RowNormalization, type SaeKind, type SaeVariant, type SaeWeights,
+  finishedParts, gatherRows, gramMatrix, mul, multiplyRows, normalizeRows, restoreRows, saeActivate, saeCodes, saeDecode, saeEncode, saePreActivations, saeWidths, Tensor, type RowNormalization, type SaeKind, type SaeVariant, type SaeWeights,
 } from '../tensor/index.ts';
 import type { Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
 import { SaeEdits, unitWeights } from './sae-edits.ts';
@@ -116,6 +116,30 @@ export class Sae implements Dictionary {
     return codes.gpu.scope(() => restoreRows(saeDecode(codes, weights), normalizeRows(activations, normalization)));
   }
 
+  /** What codes are made of (tensor/sae-pre-activations.ts), [n, features]: of the normalised activations where the dictionary has a normalisation. */
+  preActivations(activations: Tensor): Tensor {
+    this.checkWidth(activations);
+    return activations.gpu.scope(() => saePreActivations(this.normalized(activations), this.weights, this.kind));
+  }
+
+  /** Codes of pre-activations, [n, features]; a gated kind's gates are those of the activations. */
+  activate(pre: Tensor, activations: Tensor): Tensor {
+    this.checkWidth(activations);
+    return activations.gpu.scope(() => saeActivate(pre, this.normalized(activations), this.weights, this.kind));
+  }
+
+  /** f W_dec + b_dec, [n, dIn], on the scale that the dictionary works on: before `restore`. */
+  reconstruct(codes: Tensor): Tensor {
+    return saeDecode(codes, this.weights);
+  }
+
+  /** A reconstruction brought back to the scale of the activations that it is of. A tensor of its own handle; without a normalisation the same numbers. */
+  restore(reconstruction: Tensor, activations: Tensor): Tensor {
+    const { normalization } = this;
+    if (!normalization) return reconstruction.reshape(reconstruction.shape);
+    return activations.gpu.scope(() => restoreRows(reconstruction, normalizeRows(activations, normalization)));
+  }
+
   contributions(codes: Tensor): Tensor {
     const { decoder } = this.weights;
     return codes.gpu.scope(() => mul(codes, unitWeights(codes, decoder)));
@@ -139,6 +163,10 @@ export class Sae implements Dictionary {
       const made = new SaeEdits({ name: this.name, decoder, gram, encode: (examples) => this.additions(examples), decode: (codes, examples) => this.decodeAdditions(codes, examples) }, source, target, most);
       return options.map((option) => made.edit(option));
     });
+  }
+
+  private normalized(activations: Tensor): Tensor {
+    return this.normalization ? normalizeRows(activations, this.normalization).rows : activations;
   }
 
   /** Codes times the example's scale: what d_j is multiplied by in the activation. */

@@ -11,6 +11,7 @@ import type { Gpt2Config } from './config.ts';
 import { HookPoints, type Field, type ResolvedCapture, type ResolvedEdit } from './hook-points.ts';
 import { NO_ROW, planRun, rowOf, type Plan, type Rows } from './plan.ts';
 import { depthOf, type Hook, type HookKind, type Hooks } from './sites.ts';
+import type { ResolvedSplice } from './splice.ts';
 import type { BlockWeights, ModelWeights, Norm } from './weights.ts';
 
 /** What a run keeps so that others can resume it: per layer the residual stream before it and its queries, keys and values. */
@@ -25,6 +26,8 @@ export interface ForwardRequest {
   cache: readonly Hook[];
   captures: readonly ResolvedCapture[];
   edits: readonly ResolvedEdit[];
+  /** None unless given; the model's hooks have their sites. */
+  splices?: readonly ResolvedSplice[];
   logits: 'all' | 'none' | Uint32Array;
   keep: boolean;
   resume: Kept | null;
@@ -65,8 +68,9 @@ class Forward {
     this.model = model;
     this.request = request;
     [this.batch, this.length] = request.tokens.shape as [number, number];
-    const { resume, ...asked } = request;
-    this.plan = planRun({ ...asked, layers: model.config.layers, batch: this.batch, length: this.length, resumed: resume !== null });
+    const { resume, splices = [], ...asked } = request;
+    // A dictionary is an edit of its hook at all its positions.
+    this.plan = planRun({ ...asked, edits: [...asked.edits, ...splices], layers: model.config.layers, batch: this.batch, length: this.length, resumed: resume !== null });
     this.rows = this.plan.rows;
     this.points = new HookPoints(model, request, this.batch, this.length);
     this.kept = request.keep ? { residual: [], qkv: [] } : null;

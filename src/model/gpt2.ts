@@ -9,6 +9,7 @@ import { generate, sample, type GenerateOptions, type ContinueOptions } from './
 import { NO_PROCESSING, type WeightProcessing } from './processing.ts';
 import { checkResume, readBatch, readCaptures, readEdits, readLogits, Run, type Batch, type RunOptions, type TokenBatch } from './run.ts';
 import { Hooks } from './sites.ts';
+import { readSplices, splicedHooks } from './splice.ts';
 import { loadTokenizer, type Tokenizer } from './tokenizer.ts';
 import { checkWeights, loadWeights, weightTypes, type LoadedWeights, type LoadProgress, type ModelWeights, type WeightType } from './weights.ts';
 import { prepareKernels } from './prepare.ts';
@@ -95,17 +96,20 @@ export class Gpt2 {
    * Records a forward pass over a batch of prompts, which are padded to equal lengths on the right (exact for all real positions, because
    * attention is causal), and returns at once. It goes no further than the deepest thing asked for. A resumed run starts at the first layer
    * and the first position that an edit, a capture, a cached hook or the logits need.
-   * Throws TokenError, UnknownSiteError or ShapeError for what does not fit the model.
+   * Throws TokenError, UnknownSiteError or ShapeError for what does not fit the model, UsageError for options that do not go together.
    */
   run(tokens: TokenBatch, options: RunOptions = {}): Run {
-    const { gpu, hooks, config } = this;
+    const { gpu, config, weights } = this;
     const batch = readBatch(tokens, config);
+    const splices = readSplices(options.splice ?? [], batch, this.hooks, config);
+    const hooks = splices.length > 0 ? splicedHooks(config, splices) : this.hooks;
     const edits = readEdits(options.edits ?? [], batch, hooks, config);
-    if (options.keep && (edits.length || options.resume)) throw new UsageError('only a run without edits can be kept: keep the clean run, and resume it with all edits');
+    if (options.keep && (edits.length || splices.length || options.resume)) throw new UsageError('only a run without edits and spliced dictionaries can be kept: keep the clean run, and resume it with all of them');
     const asked = {
       cache: hooks.matchAll(options.cache ?? []),
       captures: readCaptures(options.captures ?? [], batch, hooks, config),
       edits,
+      splices,
       logits: readLogits(options.logits, batch),
       keep: options.keep ?? false,
       resume: options.resume ? checkResume(options.resume, tokens, batch) : null,
@@ -113,7 +117,7 @@ export class Gpt2 {
     const length = neededLength(batch, asked);
     const result = gpu.scope(() => {
       const ids = tokens instanceof Tensor ? tokens : Tensor.from(gpu, firstColumns(batch.padded!, batch.length, length), [batch.count, length]);
-      return forward(this, { ...asked, tokens: ids });
+      return forward({ gpu, config, weights, hooks }, { ...asked, tokens: ids });
     });
     return new Run(tokens, batch.count, batch.length, result);
   }

@@ -1,10 +1,11 @@
 /** GPT-2 models: loading, hooks, runs whole or resumed, generation. */
 export { Gpt2, type LoadOptions } from './gpt2.ts';
 export { Run, type Capture, type Edit, type RunOptions, type TokenBatch } from './run.ts';
+export type { Splice, SpliceDictionary } from './splice.ts';
 export { Tokenizer, loadTokenizer } from './tokenizer.ts';
 export { readConfig, type Gpt2Config } from './config.ts';
 export { NO_PROCESSING, type WeightProcessing } from './processing.ts';
-export { Hooks, nearest, type Hook } from './sites.ts';
+export { Hooks, nearest, type Hook, type InnerSite } from './sites.ts';
 export type { GenerateOptions, ContinueOptions } from './generate.ts';
 export { weightTypes, type LoadProgress, type WeightType } from './weights.ts';
 export { selfTest, type Check } from './selftest.ts';

@@ -28,7 +28,7 @@ export async function prepareKernels(gpu: Gpu, config: Gpt2Config, folded: boole
   const z = { name: 'blocks.0.attn.hook_z', kind: 'z' as const, layer: 0, depth: depthOf('z', 0), editable: true };
   const at = { hook: z, head: 0, positions: last };
   const clean = forward(model, { tokens, cache: [], captures: [at], edits: [], logits: last, keep: true, resume: null });
-  const edits = [{ ...at, values: Tensor.empty(stage, [PROMPTS, config.headWidth]), add: false }];
+  const edits = [{ ...at, column: null, values: Tensor.empty(stage, [PROMPTS, config.headWidth]), add: false }];
   forward(model, { tokens, cache: [], captures: [], edits, logits: last, keep: false, resume: clean.kept });
   const uneven = last.map((position, prompt) => Math.max(0, position - prompt % 2));
   forward(model, { tokens, cache: [], captures: [], edits: [{ ...edits[0]!, positions: uneven }], logits: uneven, keep: false, resume: clean.kept });

@@ -5,6 +5,7 @@ import type { Gpt2Config } from './config.ts';
 import type { ForwardResult, Kept } from './forward.ts';
 import type { ResolvedCapture, ResolvedEdit } from './hook-points.ts';
 import { hasHeads, type Hook, type Hooks } from './sites.ts';
+import type { Splice, SpliceDictionary } from './splice.ts';
 import { UnknownSiteError } from '../errors.ts';
 
 /** Prompts as token ids, of any lengths; or a u32 tensor [prompts, positions], whose ids nobody checks. */
@@ -30,6 +31,8 @@ export interface Edit {
   values: Tensor;
   /** Add the values instead of putting them in place. */
   add?: boolean;
+  /** Only this number of each row, such as one feature of a dictionary's codes or one neuron: values have the width 1 (of a pattern of all heads: one number a head). */
+  column?: number;
 }
 
 export interface RunOptions {
@@ -39,7 +42,9 @@ export interface RunOptions {
   captures?: readonly Capture[];
   /** Replacements, applied together in this pass, in their order where they overlap. */
   edits?: readonly Edit[];
-  /** Keep what resuming needs. Only for runs without edits. */
+  /** Dictionaries that take the place of activations; one by itself goes where its metadata say (splice.ts). Their sites are hooks of this run. */
+  splice?: readonly (SpliceDictionary | Splice)[];
+  /** Keep what resuming needs. Only for runs without edits and dictionaries. */
   keep?: boolean;
   /** A kept run of the same prompts to start from. */
   resume?: Run;
@@ -132,7 +137,7 @@ function checkLength(length: number, what: string, { context }: Gpt2Config): voi
 }
 
 /** Positions, one per prompt, checked against the prompts' lengths. */
-function readPositions(positions: ArrayLike<number> | number, batch: Batch, what: string): Uint32Array {
+export function readPositions(positions: ArrayLike<number> | number, batch: Batch, what: string): Uint32Array {
   if (typeof positions !== 'number' && positions.length !== batch.count) throw new ShapeError(`${what}: ${positions.length} positions for ${batch.count} prompts`);
   return Uint32Array.from({ length: batch.count }, (_, prompt) => {
     const position = typeof positions === 'number' ? positions : positions[prompt]!;
@@ -142,15 +147,26 @@ function readPositions(positions: ArrayLike<number> | number, batch: Batch, what
   });
 }
 
-function readHead(head: number | undefined, hook: Hook, config: Gpt2Config): number | null {
+export function readHead(head: number | undefined, hook: Hook, config: Gpt2Config): number | null {
   if (head === undefined) return null;
   if (!hasHeads(hook.kind)) throw new UnknownSiteError(`${hook.name} has no heads`);
   if (!Number.isInteger(head) || head < 0 || head >= config.heads) throw new UnknownSiteError(`${hook.name} has the heads 0 to ${config.heads - 1}, not ${head}`);
   return head;
 }
 
+/** Positions at a hook; null: all that it has. A dictionary that is spliced at one position per prompt has sites nowhere else: TokenError. */
+function positionsAt(hook: Hook, positions: ArrayLike<number> | number | undefined, batch: Batch, what: string): Uint32Array | null {
+  const own = hook.inner?.positions ?? null;
+  if (positions === undefined) return own;
+  const read = readPositions(positions, batch, what);
+  const stray = own === null ? -1 : read.findIndex((position, prompt) => position !== own[prompt]);
+  if (stray >= 0) throw new TokenError(`${what}: position ${read[stray]} of prompt ${stray} has no dictionary; it is spliced at position ${own![stray]}`);
+  return read;
+}
+
 /** Numbers in one row of a hook: the shape without prompts and positions, times one head's share if one is named. */
 function rowWidth(hook: Hook, head: number | null, hooks: Hooks, config: Gpt2Config, length: number): number {
+  if (hook.inner) return hook.inner.shape.reduce((product, n) => product * n, 1);
   const size = hooks.shape(hook, 1, length).reduce((product, n) => product * n, 1) / length;
   return head === null ? size : size / config.heads;
 }
@@ -159,22 +175,26 @@ function rowWidth(hook: Hook, head: number | null, hooks: Hooks, config: Gpt2Con
 export function readCaptures(captures: readonly Capture[], batch: Batch, hooks: Hooks, config: Gpt2Config): ResolvedCapture[] {
   return captures.map(({ hook: name, head, positions }) => {
     const hook = hooks.get(name);
-    return { hook, head: readHead(head, hook, config), positions: readPositions(positions, batch, `capture of ${name}`) };
+    return { hook, head: readHead(head, hook, config), positions: positionsAt(hook, positions, batch, `capture of ${name}`)! };
   });
 }
 
 /** Checks edits: hook, head, positions, and the number of values. */
 export function readEdits(edits: readonly Edit[], batch: Batch, hooks: Hooks, config: Gpt2Config): ResolvedEdit[] {
-  return edits.map(({ hook: name, head: wantedHead, positions, values, add }) => {
+  return edits.map(({ hook: name, head: wantedHead, positions, values, add, column }) => {
     const hook = hooks.editable(name);
     const head = readHead(wantedHead, hook, config);
     const what = `edit of ${name}`;
-    const width = rowWidth(hook, head, hooks, config, batch.length);
-    const shape = positions === undefined ? [batch.count, batch.length, width] : [batch.count, width];
+    const all = rowWidth(hook, head, hooks, config, batch.length);
+    const rows = hook.kind === 'pattern' && head === null ? config.heads : 1;
+    if (column !== undefined && !(Number.isInteger(column) && column >= 0 && column < all / rows)) throw new UnknownSiteError(`${what}: there is no column ${column}; there are 0 to ${all / rows - 1}`);
+    const width = column === undefined ? all : rows;
+    const each = positions === undefined && !hook.inner?.positions;
+    const shape = each ? [batch.count, batch.length, width] : [batch.count, width];
     if (values.dtype !== 'f32' || values.shape[0] !== batch.count || values.size !== shape.reduce((a, b) => a * b, 1)) {
-      throw new ShapeError(`${what}: values must have the shape ${showShape(shape)}${hook.kind === 'pattern' && head === null ? ` (as ${showShape([batch.count, config.heads, ...(positions === undefined ? [batch.length] : []), batch.length])})` : ''}, not ${values.dtype} ${showShape(values.shape)}`);
+      throw new ShapeError(`${what}: values must have the shape ${showShape(shape)}${rows > 1 ? ` (as ${showShape([batch.count, config.heads, ...(each ? [batch.length] : []), width / rows])})` : ''}, not ${values.dtype} ${showShape(values.shape)}`);
     }
-    return { hook, head, positions: positions === undefined ? null : readPositions(positions, batch, what), values, add: add ?? false };
+    return { hook, head, column: column ?? null, positions: positionsAt(hook, positions, batch, what), values, add: add ?? false };
   });
 }
 

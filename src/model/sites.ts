@@ -11,7 +11,8 @@ export type HookKind =
   | 'embed' | 'pos_embed'
   | 'resid_pre' | 'ln1_scale' | 'ln1_normalized' | 'q' | 'k' | 'v' | 'attn_scores' | 'pattern' | 'z' | 'result' | 'attn_out'
   | 'resid_mid' | 'ln2_scale' | 'ln2_normalized' | 'pre' | 'post' | 'mlp_out' | 'resid_post'
-  | 'final_scale' | 'final_normalized' | 'logits';
+  | 'final_scale' | 'final_normalized' | 'logits'
+  | 'spliced';
 
 export interface Hook {
   name: string;
@@ -22,6 +23,18 @@ export interface Hook {
   depth: number;
   /** Feeds forward and may be replaced. */
   editable: boolean;
+  /** For a site within a spliced dictionary (splice.ts). */
+  inner?: InnerSite;
+}
+
+/** A site within a dictionary that takes the place of an activation. */
+export interface InnerSite {
+  /** The hook that the dictionary is spliced into. */
+  outer: Hook;
+  /** Shape without prompts and positions. */
+  shape: readonly number[];
+  /** Positions at which the dictionary is spliced, one per prompt, so that the site has one row per prompt; null: all. */
+  positions: Uint32Array | null;
 }
 
 const EDITABLE: ReadonlySet<HookKind> = new Set(['embed', 'pos_embed', 'resid_pre', 'q', 'k', 'v', 'pattern', 'z', 'attn_out', 'resid_mid', 'pre', 'post', 'mlp_out', 'resid_post']);
@@ -66,11 +79,13 @@ export class Hooks {
   readonly all: ReadonlyMap<string, Hook>;
   private readonly config: Gpt2Config;
 
-  constructor(config: Gpt2Config) {
+  /** `inner` are sites of spliced dictionaries, each of which stands behind the hook that it is spliced into. */
+  constructor(config: Gpt2Config, inner: readonly Hook[] = []) {
     this.config = config;
     const all = new Map<string, Hook>();
     const add = (name: string, kind: HookKind, layer: number): void => {
       all.set(name, { name, kind, layer, depth: depthOf(kind, layer), editable: EDITABLE.has(kind) });
+      for (const site of inner) if (site.inner?.outer.name === name) all.set(site.name, site);
     };
     add('hook_embed', 'embed', -1);
     add('hook_pos_embed', 'pos_embed', -1);
@@ -93,6 +108,7 @@ export class Hooks {
   /** A hook that may be replaced. Throws UnknownSiteError for an unknown one, and for one that can only be read. */
   editable(name: string): Hook {
     const hook = this.get(name);
+    if (hook.inner && !hook.editable) throw new UnknownSiteError(`${name} can be read but not edited: the dictionary is spliced without its error term`);
     if (!hook.editable) throw new UnknownSiteError(`${name} can be read but not edited; editable are hook_embed, hook_pos_embed and, in each block, ${BLOCK.filter(([kind]) => EDITABLE.has(kind)).map(([, n]) => n).join(', ')}`);
     return hook;
   }
@@ -131,6 +147,7 @@ export class Hooks {
       case 'result': return [batch, length, heads, width];
       case 'pre': case 'post': return [batch, length, mlpWidth];
       case 'logits': return [batch, length, vocabulary];
+      case 'spliced': return [batch, hook.inner!.positions ? 1 : length, ...hook.inner!.shape];
       default: return [batch, length, width];
     }
   }
@@ -139,6 +156,11 @@ export class Hooks {
     const layer = /^blocks\.(\d+)\./.exec(name);
     const last = this.config.layers - 1;
     if (layer && Number(layer[1]) > last) return `there is no hook ${name}: the model has the layers 0 to ${last}`;
+    const within = /^(.+)\.hook_sae_\w+$/.exec(name);
+    if (within && !/[*?]/.test(name)) {
+      const own = [...this.all.values()].filter((hook) => hook.inner && hook.name.startsWith(`${within[1]!}.hook_sae_`));
+      return own.length > 0 ? `there is no hook ${name}; the dictionary there has ${own.map((hook) => hook.name.slice(within[1]!.length + 1)).join(', ')}` : `there is no hook ${name}: no dictionary is spliced into ${within[1]!}`;
+    }
     const near = nearest(name, [...this.all.keys()]);
     return `there is no hook ${/[*?]/.test(name) ? 'that matches ' : ''}${name}; the nearest are ${near.join(', ')}`;
   }

@@ -12,6 +12,7 @@ export { add, addScaled, mul, sub, type OutOption } from './elementwise.ts';
 export { compactRows, gatherExamples, padRows, resizeRows, saeDecode, saeWidths, scaleRows, vec4s, type Compact } from './sae.ts';
 export { finishedParts, partOf, partShape, saeParts, saeVariants, type SaeKind, type SaePart, type SaeVariant, type SaeWeights } from './sae-variant.ts';
 export { finishedWeights, saeCodes, saeEncode } from './sae-encode.ts';
+export { saeActivate, saePreActivations } from './sae-pre-activations.ts';
 export { SaeStep, type LossOptions, type StepLog, type StepOptions } from './sae-step.ts';
 export type { AuxiliaryOptions } from './sae-auxiliary.ts';
 export { dictionariesPerStep, saePath, stepBytes, type SaePath, type StepSizes } from './sae-plan.ts';

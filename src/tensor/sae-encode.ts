@@ -52,20 +52,20 @@ export function saeCodes(x: Tensor, weights: SaeWeights, pool?: readonly number[
   });
 }
 
-/** The encoder's product, with what of the activation is the same for every code. */
-function preActivations(shift: Tensor, weights: SaeWeights, { variant, signed = false }: SaeKind): Tensor {
+/** The encoder's product, with what of the activation is the same for every code: its bias where all codes have one, and unless told otherwise ReLU. */
+export function preActivations(shift: Tensor, weights: SaeWeights, { variant, signed = false }: SaeKind, rectified = true): Tensor {
   const { gpu } = shift;
   const [n, width] = shift.shape.slice(-2) as [number, number];
   const features = weights.encoder.shape.at(-2)!;
   const bare = variant === 'gated' || (variant === 'topk' && signed);
   const turned = gpu.software && shift.byteLength <= gpu.limits.bindingBytes && turn(shift);
   return matmul(turned || shift, weights.encoder, {
-    transposeA: turned !== false, transposeB: true, scale: -1, variant: saeVariant(gpu, n, features, width), ...(bare ? {} : { bias: weights.encoderBias, activation: 'relu' }),
+    transposeA: turned !== false, transposeB: true, scale: -1, variant: saeVariant(gpu, n, features, width), ...(bare ? {} : { bias: weights.encoderBias, ...(rectified ? { activation: 'relu' } : {}) }),
   });
 }
 
 /** What makes codes of pre-activations, on one window after the other; null where nothing is left to do. */
-function activation(gpu: Gpu, weights: SaeWeights, { variant, k, signed = false }: SaeKind, dictionaries: number): ((size: Parameters<typeof recordTopK>[1], pre: BufferSlice, out: BufferSlice) => void) | null {
+export function activation(gpu: Gpu, weights: SaeWeights, { variant, k, signed = false }: SaeKind, dictionaries: number): ((size: Parameters<typeof recordTopK>[1], pre: BufferSlice, out: BufferSlice) => void) | null {
   switch (variant) {
     case 'vanilla': return null;
     case 'topk': {
