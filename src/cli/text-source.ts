@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type { Command } from 'commander';
-import { UsageError } from '../errors.ts';
+import { FileError, UsageError } from '../errors.ts';
 import { BLANK_LINES, openHub, openSource, parseHubAddress, readDocuments, TEXT_FORMATS, type Cursor, type Document, type FileSource, type TextFile } from '../files/index.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { packDefaults, shardOrder, TokenRows, type PackSettings, type PackState } from '../training/index.ts';
@@ -10,19 +10,21 @@ import { list, note, realNumber, wholeNumber } from './terminal.ts';
 
 export interface TextSourceFlags {
   text?: string[]; context?: number; field?: string; separator?: string; bos: boolean; concat: boolean; rows?: boolean; heldOut?: number; shuffleShards?: boolean; skipBroken?: boolean;
+  /** The token between documents; null for none. The beginning-of-sequence token unless given. */
+  separatorToken?: number | null;
 }
 
-/** For commander: what says which text and how it is packed. `held` is the default of --held-out. */
-export function textSourceOptions(command: Command): Command {
+/** For commander: what says which text and how it is packed. `defaults` says in words what some of it is unless given. */
+export function textSourceOptions(command: Command, defaults = { context: `${packDefaults.context}, at most the model's context`, heldOut: String(packDefaults.heldOut) }): Command {
   return command
-    .option('--text <where>', 'text: files or folders of them, URLs, hub:datasets/owner/name/folder, separated by commas (.txt, .jsonl, .parquet, .json and .bin of token ids; .gz too)', list)
-    .option('--context <n>', `tokens of a row of text (default: ${packDefaults.context}, at most the model's context)`, wholeNumber(2))
+    .option('--text <where>', 'text: files or folders of them, URLs, hub:datasets/owner/name/folder, separated by commas (.txt, .jsonl, .parquet, .json and .bin of token ids; .gz too); repeatable', (text, before: string[] = []) => [...before, ...list(text)])
+    .option('--context <n>', `tokens of a row of text (default: ${defaults.context})`, wholeNumber(2))
     .option('--field <name>', 'field or column of the text or token ids (default: text, input_ids or tokens)')
     .option('--separator <text>', 'what stands between documents of a .txt file; \\n is a new line; blank-lines for lines without text (default: a file is one document)')
     .option('--no-bos', 'do not begin rows of text with the beginning-of-sequence token')
     .option('--no-concat', 'rows hold one document each, of which only the beginning is used')
     .option('--rows', 'lists of token ids are rows as they are, not documents')
-    .option('--held-out <share>', `share of the documents that training never sees (default: ${packDefaults.heldOut})`, realNumber(0))
+    .option('--held-out <share>', `share of the documents that training never sees (default: ${defaults.heldOut})`, realNumber(0))
     .option('--shuffle-shards', 'read files in a seeded order, another one in every pass')
     .option('--skip-broken', 'go on behind files that are broken, and name them in the end');
 }
@@ -52,7 +54,7 @@ export class TextSource {
     this.files = files;
     this.flags = flags;
     this.pack = {
-      context, bos: flags.bos ? token : null, separator: token, concatenate: flags.concat, heldOut: flags.heldOut ?? packDefaults.heldOut, seed, ...(flags.rows ? { lists: 'rows' as const } : {}),
+      context, bos: flags.bos ? token : null, separator: flags.separatorToken === undefined ? token : flags.separatorToken, concatenate: flags.concat, heldOut: flags.heldOut ?? packDefaults.heldOut, seed, ...(flags.rows ? { lists: 'rows' as const } : {}),
     };
     // Without it in front of rows it still stands between documents.
     this.special = token === null ? [] : [token];
@@ -83,8 +85,13 @@ export class TextSource {
 
   /** Says on stderr which files were skipped. */
   tell(): void {
-    if (this.broken.size > 0) note(`${this.broken.size} of ${this.files.length} files were skipped, in whole or from a place on:\n${[...this.broken.values()].map((reason) => `  ${reason}`).join('\n')}`);
+    tellBroken(this.broken, this.files.length);
   }
+}
+
+/** Says on stderr which of so many files were skipped, and why. */
+export function tellBroken(broken: ReadonlyMap<string, string>, files: number): void {
+  if (broken.size > 0) note(`${broken.size} of ${files} files were skipped, in whole or from a place on:\n${[...broken.values()].map((reason) => `  ${reason}`).join('\n')}`);
 }
 
 /** Files that `--text` names. Throws UsageError for a place without text, FileError for one that is not there. */
@@ -99,10 +106,14 @@ async function filesAt(where: string): Promise<TextFile[]> {
     if (folder !== undefined && endsLikeText(folder)) return [{ source, path: folder }];
     return listed(folder === undefined ? source : openHub(address.repository, { ...address, folder }), where);
   }
-  if (/^https?:/i.test(where) || !statSync(where, { throwIfNoEntry: false })?.isDirectory()) {
+  if (/^https?:/i.test(where)) {
     const slash = where.lastIndexOf('/');
-    return /^https?:/i.test(where) ? [{ source: openSource(where.slice(0, slash)), path: where.slice(slash + 1) }] : [{ source: openSource(dirname(where)), path: basename(where) }];
+    return [{ source: openSource(where.slice(0, slash)), path: where.slice(slash + 1) }];
   }
+  const there = statSync(where, { throwIfNoEntry: false });
+  // Told before a model is loaded.
+  if (!there) throw new FileError(`--text ${where}: no such file or directory`);
+  if (!there.isDirectory()) return [{ source: openSource(dirname(where)), path: basename(where) }];
   return listed(openSource(where), where);
 }
 

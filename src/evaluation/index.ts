@@ -26,7 +26,7 @@ export { compareGeometry, geometryRow, type GeometryRow } from './geometry.ts';
 export { compareCoupling, compareReconstructions, couplingRow, explainedRow, type CouplingRow, type ExplainedRow } from './parametrizations.ts';
 export { fitSupervisedCodes, groupOfValues, parametrizationAt, syntheticDictionaries, type SupervisedPlan } from './supervised.ts';
 export { dictionaryMetricsSchema, MetricTotals, saeLensMetricsSchema, type DictionaryMetrics, type SaeLensMetrics } from './metrics.ts';
-export { evaluateMetrics, type MetricsOptions } from './metrics-run.ts';
+export { evaluateDictionaries, evaluateMetrics, type MeasureOptions, type MetricsOptions, type Placed, type PromptStream } from './metrics-run.ts';
 export { saeBenchSchema, saebenchJsonSchema, saebenchResult, type SaeBenchInputs, type SaeBenchResult } from './saebench.ts';
 export { logitDiffRecovered, measureRecovered, recoveredRowSchema, type LogitDiffs, type RecoveredOptions, type RecoveredRow, type RecoveredStudy } from './ld-recovered.ts';
 export { interpretabilityRow as interpretabilityRowFrom, interpretFeatures, propertiesOf } from './interpretability.ts';

@@ -5,15 +5,22 @@ import type { Gpt2, Run } from '../model/index.ts';
 import {
   activeMask, add, affine, gatherElements, gatherRows, meanColumns, mul, relu, scatterRows, segments, segmentSum, softmax, sub, sumColumns, sumRows, sumSquaresRows, Tensor,
 } from '../tensor/index.ts';
-import { MetricTotals, type ColumnSums, type DictionaryMetrics, type TokenLosses, type TokenSums } from './metrics.ts';
+import { MetricTotals, type ColumnSums, type DictionaryMetrics, type TokenSums } from './metrics.ts';
 
-export interface MetricsOptions {
-  /** Where the dictionary reads: a hook's name, such as `blocks.0.hook_resid_post`. */
+/** Prompts as token ids, of any lengths: a list, or what begins to read them anew each time that it is called. */
+export type PromptStream = readonly (readonly number[])[] | (() => AsyncIterable<ArrayLike<number>>);
+
+/** A dictionary, and where it reads. */
+export interface Placed {
+  dictionary: Dictionary;
+  /** A hook's name, such as `blocks.0.hook_resid_post`. */
   hook: string;
   /** One head's part of hook_q, hook_k, hook_v or hook_z; all heads side by side unless given. */
   head?: number;
-  /** Prompts as token ids, of any lengths. */
-  tokens: readonly (readonly number[])[];
+}
+
+export interface MeasureOptions {
+  tokens: PromptStream;
   /** Prompts in one run; by default as many as a modest amount of memory holds. */
   batch?: number;
   /** Tokens that are neither scored nor replaced: by default the tokenizer's beginning-of-sequence token. */
@@ -25,56 +32,113 @@ export interface MetricsOptions {
   /** Whether to run it with the mean of the scored activations in place of each of them too, for which a pass goes before. False by default. */
   meanAblation?: boolean;
   signal?: AbortSignal;
-  /** Prompts done, of all. */
-  onProgress?: (done: number, total: number) => void;
+  /** Prompts done, of all; null where nobody knows yet how many they are. Those of the pass before count too. */
+  onProgress?: (done: number, total: number | null) => void;
 }
+
+export type MetricsOptions = MeasureOptions & Omit<Placed, 'dictionary'>;
 
 /** Bytes of logits in one run, on a software driver and on a GPU; and of codes at once. */
 const LOGIT_BYTES = { software: 32 * 2 ** 20, hardware: 128 * 2 ** 20 };
 const CODE_BYTES = 32 * 2 ** 20;
 const MOST_PROMPTS = 64;
 
+/** `evaluateDictionaries` of one. */
+export async function evaluateMetrics(model: Gpt2, dictionary: Dictionary, { hook, head, ...options }: MetricsOptions): Promise<DictionaryMetrics> {
+  const [metrics] = await evaluateDictionaries(model, [{ dictionary, hook, ...(head === undefined ? {} : { head }) }], options);
+  return metrics!;
+}
+
 /**
- * Measures everything. Throws UnknownSiteError for a hook that cannot be replaced, UsageError if no token is left to score, ShapeError for a
- * dictionary of another width.
+ * Measures everything of each dictionary, in their order. They share the model's own passes, and those at one place the ablated ones. Of a stream
+ * no more than one batch is held at a time. Throws UnknownSiteError for a hook that cannot be replaced, UsageError if no token is left to score,
+ * ShapeError for a dictionary of another width.
  */
-export async function evaluateMetrics(model: Gpt2, dictionary: Dictionary, options: MetricsOptions): Promise<DictionaryMetrics> {
+export async function evaluateDictionaries(model: Gpt2, dictionaries: readonly Placed[], options: MeasureOptions): Promise<DictionaryMetrics[]> {
   const { tokens, signal, onProgress, losses = true, meanAblation = false } = options;
-  const place = placeOf(model, options);
   const excluded = new Set(options.excludeTokens ?? (model.tokenizer?.bos == null ? [] : [model.tokenizer.bos]));
-  if (!tokens.some((prompt) => prompt.some((id) => !excluded.has(id)))) throw new UsageError('there is no token to score: prompts hold nothing but excluded tokens');
-  const longest = tokens.reduce((most, prompt) => Math.max(most, prompt.length), 0);
-  const budget = model.gpu.software ? LOGIT_BYTES.software : LOGIT_BYTES.hardware;
-  const batch = options.batch ?? Math.max(1, Math.min(MOST_PROMPTS, Math.floor(budget / (4 * longest * model.config.vocabulary))));
-  if (!Number.isSafeInteger(batch) || batch < 1) throw new UsageError(`${batch} prompts cannot be run at once`);
-  const totals = new MetricTotals(place.width, dictionary.features);
-  const measure = new Measure(model, dictionary, place, options.ablate ?? 'everywhere');
+  const places = new Map<string, { place: Place; measures: Measure[] }>();
+  const measures = dictionaries.map(({ dictionary, ...address }) => {
+    const place = placeOf(model, address);
+    const key = `${place.hook} ${place.head ?? ''}`;
+    const measure = new Measure(model, dictionary, place);
+    const at = places.get(key);
+    if (at) at.measures.push(measure);
+    else places.set(key, { place, measures: [measure] });
+    return measure;
+  });
+  const groups = [...places.values()].map(({ place, measures: own }) => new PlaceMeasure(model, place, own, options.ablate ?? 'everywhere'));
+  const passes = losses && meanAblation ? 2 : 1;
+  let [done, total] = [0, typeof tokens === 'function' ? null : passes * tokens.length];
   try {
-    const passes = losses && meanAblation ? 2 : 1;
-    if (passes === 2) {
-      for (let start = 0; start < tokens.length; start += batch) {
+    for (let pass = passes; pass > 0; pass--) {
+      let scored = 0;
+      for await (const prompts of batchesOf(model, tokens, options.batch)) {
         signal?.throwIfAborted();
-        const prompts = tokens.slice(start, start + batch);
-        await measure.addToMean(prompts, prompts.map((prompt) => prompt.map((id) => !excluded.has(id))));
-        onProgress?.(Math.min(tokens.length, start + batch), passes * tokens.length);
+        const batch = new ScoredBatch(prompts, excluded);
+        scored += batch.rows.length;
+        if (batch.rows.length > 0) await (pass === 2 ? addToMeans(model, groups, batch) : measureBatch(model, groups, batch, losses));
+        done += prompts.length;
+        onProgress?.(done, total);
       }
+      if (scored === 0) throw new UsageError('there is no token to score: prompts hold nothing but excluded tokens');
+      total = done * pass;
     }
-    for (let start = 0; start < tokens.length; start += batch) {
-      signal?.throwIfAborted();
-      const prompts = tokens.slice(start, start + batch);
-      await measure.batch(prompts, prompts.map((prompt) => prompt.map((id) => !excluded.has(id))), totals, losses);
-      onProgress?.((passes - 1) * tokens.length + Math.min(tokens.length, start + batch), passes * tokens.length);
-    }
-    return totals.finish(losses, dictionary instanceof Sae ? await weightMetrics(dictionary) : null);
+    const results: DictionaryMetrics[] = [];
+    for (const { dictionary, totals } of measures) results.push(totals.finish(losses, dictionary instanceof Sae ? await weightMetrics(dictionary) : null));
+    return results;
   } finally {
-    measure.dispose();
+    for (const measure of measures) measure.dispose();
+  }
+}
+
+/** Prompts in groups that are run at once. */
+async function* batchesOf(model: Gpt2, tokens: PromptStream, size: number | undefined): AsyncGenerator<number[][]> {
+  if (size !== undefined && (!Number.isSafeInteger(size) || size < 1)) throw new UsageError(`${size} prompts cannot be run at once`);
+  const budget = (model.gpu.software ? LOGIT_BYTES.software : LOGIT_BYTES.hardware) / (4 * model.config.vocabulary);
+  let prompts: number[][] = [];
+  let longest = 0;
+  for await (const prompt of typeof tokens === 'function' ? tokens() : tokens) {
+    const length = Math.max(longest, prompt.length);
+    const isFull = size === undefined ? prompts.length === MOST_PROMPTS || (prompts.length + 1) * length > budget : prompts.length === size;
+    if (isFull && prompts.length > 0) {
+      yield prompts;
+      [prompts, longest] = [[], 0];
+    }
+    prompts.push(Array.from(prompt));
+    longest = Math.max(longest, prompt.length);
+  }
+  if (prompts.length > 0) yield prompts;
+}
+
+/** Prompts that are run at once, and which of their tokens count. */
+class ScoredBatch {
+  readonly prompts: readonly (readonly number[])[];
+  /** Positions of the longest prompt. */
+  readonly length: number;
+  /** Numbers of the tokens that count among all, [prompts · length]. */
+  readonly rows: readonly number[];
+  /** How many they are in each prompt. */
+  readonly perPrompt: readonly number[];
+
+  constructor(prompts: readonly (readonly number[])[], excluded: ReadonlySet<number>) {
+    this.prompts = prompts;
+    this.length = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
+    const counted = prompts.map((prompt, i) => prompt.flatMap((id, t) => (excluded.has(id) ? [] : [i * this.length + t])));
+    this.rows = counted.flat();
+    this.perPrompt = counted.map(({ length }) => length);
+  }
+
+  /** Of all prompts' positions. */
+  get positions(): number {
+    return this.prompts.length * this.length;
   }
 }
 
 /** Where a dictionary reads and writes: columns of a hook's rows. */
 interface Place { hook: string; head?: number; offset: number; width: number }
 
-function placeOf(model: Gpt2, { hook: name, head }: MetricsOptions): Place {
+function placeOf(model: Gpt2, { hook: name, head }: Pick<Placed, 'hook' | 'head'>): Place {
   const hook = model.hooks.editable(name);
   if (hook.kind === 'pattern') throw new UnknownSiteError(`${name} has a weight for every pair of positions; dictionaries read vectors`);
   const { heads, ...columns } = model.hooks.columns(hook, head);
@@ -84,22 +148,153 @@ function placeOf(model: Gpt2, { hook: name, head }: MetricsOptions): Place {
   return { hook: name, head, ...columns };
 }
 
-class Measure {
-  private readonly model: Gpt2;
-  private readonly dictionary: Dictionary;
-  private readonly place: Place;
-  private readonly ablate: 'everywhere' | 'scored';
-  /** Means of x and e over the first batch, [width]: reference points of sums of squares. */
-  private centre: { x: Tensor; error: Tensor } | null = null;
+function hooksOf(groups: readonly PlaceMeasure[]): string[] {
+  return [...new Set(groups.map(({ place }) => place.hook))];
+}
 
+/** Adds a batch to the means that take the place of activations. */
+async function addToMeans(model: Gpt2, groups: readonly PlaceMeasure[], batch: ScoredBatch): Promise<void> {
+  const means = await model.gpu.scope(async () => {
+    const run = model.run(batch.prompts, { cache: hooksOf(groups), logits: 'none' });
+    const index = Tensor.from(model.gpu, Uint32Array.from(batch.rows), [batch.rows.length]);
+    const read = Promise.all(groups.map((group) => meanColumns(group.at(run, batch, index)).read()));
+    run.dispose();
+    return read;
+  });
+  groups.forEach((group, i) => group.addToMean(means[i]!, batch.rows.length));
+}
+
+async function measureBatch(model: Gpt2, groups: readonly PlaceMeasure[], batch: ScoredBatch, losses: boolean): Promise<void> {
+  await model.gpu.scope(async () => {
+    const clean = model.run(batch.prompts, { cache: hooksOf(groups), keep: losses, logits: losses ? 'all' : 'none' });
+    const predictions = losses ? new Predictions(model, clean, batch) : null;
+    const index = Tensor.from(model.gpu, Uint32Array.from(batch.rows), [batch.rows.length]);
+    for (const group of groups) await model.gpu.scope(() => group.batch(clean, batch, index, predictions));
+    clean.dispose();
+  });
+}
+
+/** What the model predicts by itself, and what a replacement does to that. */
+class Predictions {
+  private readonly model: Gpt2;
+  private readonly clean: Run;
+  private readonly batch: ScoredBatch;
+  private readonly logs: Tensor;
+  private readonly probabilities: Tensor;
+  /** Tokens that come next, and which scored tokens have one. */
+  private readonly answers: Tensor;
+  private readonly withNext: readonly number[];
+  private loss: Float32Array | null = null;
+
+  constructor(model: Gpt2, clean: Run, batch: ScoredBatch) {
+    const { prompts, length, positions, rows } = batch;
+    this.model = model;
+    this.clean = clean;
+    this.batch = batch;
+    this.logs = softmax(this.flat(clean.logits!), { log: true });
+    this.probabilities = softmax(this.flat(clean.logits!));
+    this.answers = Tensor.from(model.gpu, Uint32Array.from({ length: positions }, (_, row) => prompts[Math.floor(row / length)]![(row % length) + 1] ?? 0), [positions]);
+    this.withNext = rows.filter((row) => row % length < prompts[Math.floor(row / length)]!.length - 1);
+  }
+
+  /** Cross-entropies of the scored tokens that have a next one. */
+  async original(): Promise<number[]> {
+    const { logs, answers } = this;
+    this.loss ??= await this.model.gpu.scope(() => gatherElements(logs, answers).read());
+    return this.ofNext(this.loss);
+  }
+
+  /** The same with values [prompts · positions, width] in place, from a run that resumes the clean one there; and the divergences of all scored tokens. */
+  async altered({ hook, head, width }: Place, values: Tensor): Promise<{ loss: number[]; divergence: number[] }> {
+    const { model, clean, batch, logs, probabilities, answers } = this;
+    const { prompts, length, rows } = batch;
+    const read = await model.gpu.scope(async () => {
+      const run = model.run(prompts, { resume: clean, logits: 'all', edits: [{ hook, ...(head === undefined ? {} : { head }), values: values.reshape([prompts.length, length, width]) }] });
+      const altered = softmax(this.flat(run.logits!), { log: true });
+      run.dispose();
+      return readAll({ loss: gatherElements(altered, answers), divergence: sumRows(mul(probabilities, sub(logs, altered))) });
+    });
+    return { loss: this.ofNext(read.loss), divergence: rows.map((row) => read.divergence[row]!) };
+  }
+
+  private ofNext(values: Float32Array): number[] {
+    return this.withNext.map((row) => -values[row]!);
+  }
+
+  private flat(logits: Tensor): Tensor {
+    return logits.reshape([this.batch.positions, this.model.config.vocabulary]);
+  }
+}
+
+/** A place, and the dictionaries that are measured at it. */
+class PlaceMeasure {
+  readonly place: Place;
+  private readonly model: Gpt2;
+  private readonly measures: readonly Measure[];
+  private readonly ablate: 'everywhere' | 'scored';
   /** Sum of scored activations and how many they are; null where no mean takes their place. */
   private sum: { total: Float64Array; rows: number } | null = null;
 
-  constructor(model: Gpt2, dictionary: Dictionary, place: Place, ablate: 'everywhere' | 'scored') {
+  constructor(model: Gpt2, place: Place, measures: readonly Measure[], ablate: 'everywhere' | 'scored') {
+    this.model = model;
+    this.place = place;
+    this.measures = measures;
+    this.ablate = ablate;
+  }
+
+  /** Activations of a run at these tokens, [tokens, width]. */
+  at(run: Run, { positions }: ScoredBatch, index: Tensor): Tensor {
+    const { hook, offset, width } = this.place;
+    return gatherRows(run.get(hook).reshape([positions, -1]), index, { offset, width });
+  }
+
+  addToMean(mean: Float32Array, rows: number): void {
+    this.sum ??= { total: new Float64Array(this.place.width), rows: 0 };
+    for (const [i, value] of mean.entries()) this.sum.total[i]! += value * rows;
+    this.sum.rows += rows;
+  }
+
+  async batch(clean: Run, batch: ScoredBatch, index: Tensor, predictions: Predictions | null): Promise<void> {
+    const { place, measures, sum, model: { gpu } } = this;
+    const x = this.at(clean, batch, index);
+    const all = Tensor.from(gpu, Uint32Array.from({ length: batch.positions }, (_, i) => i), [batch.positions]);
+    /** Scored activations replaced, the others as they are. */
+    const replaced = (values: Tensor): Tensor => {
+      const rows = this.at(clean, batch, all);
+      scatterRows(rows, index, values);
+      return rows;
+    };
+    const constant = (value: Tensor): Tensor => add(Tensor.zeros(gpu, [batch.rows.length, place.width]), value);
+    const ablated = predictions && await gpu.scope(() => predictions.altered(place, this.ablate === 'scored' ? replaced(Tensor.zeros(gpu, x.shape)) : Tensor.zeros(gpu, [batch.positions, place.width])));
+    const mean = predictions && sum && await gpu.scope(() => predictions.altered(place, replaced(constant(Tensor.from(gpu, Float32Array.from(sum.total, (value) => value / sum.rows), [place.width])))));
+    for (const measure of measures) {
+      await gpu.scope(async () => {
+        const reconstruction = await measure.add(x, batch.perPrompt);
+        if (!predictions) return;
+        const sae = await predictions.altered(place, replaced(reconstruction));
+        measure.totals.addLosses({
+          crossEntropy: { original: await predictions.original(), sae: sae.loss, ablation: ablated!.loss, ...(mean ? { mean: mean.loss } : {}) },
+          divergence: { sae: sae.divergence, ablation: ablated!.divergence, ...(mean ? { mean: mean.divergence } : {}) },
+        });
+      });
+    }
+  }
+}
+
+/** One dictionary. */
+class Measure {
+  readonly dictionary: Dictionary;
+  readonly totals: MetricTotals;
+  private readonly model: Gpt2;
+  private readonly place: Place;
+  /** Means of x and e over the first batch, [width]: reference points of sums of squares. */
+  private centre: { x: Tensor; error: Tensor } | null = null;
+
+  constructor(model: Gpt2, dictionary: Dictionary, place: Place) {
     this.model = model;
     this.dictionary = dictionary;
     this.place = place;
-    this.ablate = ablate;
+    this.totals = new MetricTotals(place.width, dictionary.features);
   }
 
   dispose(): void {
@@ -107,40 +302,12 @@ class Measure {
     this.centre?.error.dispose();
   }
 
-  /** Adds a batch to the mean that takes the place of activations. */
-  async addToMean(prompts: readonly (readonly number[])[], scored: readonly (readonly boolean[])[]): Promise<void> {
-    const { model, place } = this;
-    const { rows, length } = scoredRows(prompts, scored);
-    if (rows.length === 0) return;
-    this.sum ??= { total: new Float64Array(place.width), rows: 0 };
-    const mean = await model.gpu.scope(async () => {
-      const run = model.run(prompts, { cache: place.hook, logits: 'none' });
-      const x = gatherRows(run.get(place.hook).reshape([prompts.length * length, -1]), Tensor.from(model.gpu, Uint32Array.from(rows), [rows.length]), { offset: place.offset, width: place.width });
-      const read = meanColumns(x).read();
-      run.dispose();
-      return read;
-    });
-    for (const [i, value] of mean.entries()) this.sum.total[i]! += value * rows.length;
-    this.sum.rows += rows.length;
-  }
-
-  /** Measures one batch; `scored` says for every token whether it counts. */
-  async batch(prompts: readonly (readonly number[])[], scored: readonly (readonly boolean[])[], totals: MetricTotals, losses: boolean): Promise<void> {
-    const { model, place } = this;
-    const { rows, length } = scoredRows(prompts, scored);
-    if (rows.length === 0) return;
-    await model.gpu.scope(async () => {
-      const clean = model.run(prompts, { cache: place.hook, keep: losses, logits: losses ? 'all' : 'none' });
-      const index = Tensor.from(model.gpu, Uint32Array.from(rows), [rows.length]);
-      const activations = clean.get(place.hook).reshape([prompts.length * length, -1]);
-      const x = gatherRows(activations, index, { offset: place.offset, width: place.width });
-      const perPrompt = scored.map((prompt) => prompt.filter(Boolean).length);
-      const { reconstruction, sparsity } = await this.encode(x, perPrompt);
-      const { sums, columns } = await this.reconstructionSums(x, reconstruction);
-      totals.add({ ...sums, l0: sparsity.l0, l1: sparsity.l1 }, { ...columns, active: sparsity.active, activePrompts: sparsity.activePrompts });
-      if (losses) totals.addLosses(await this.losses(clean, prompts, length, rows, index, activations, reconstruction));
-      clean.dispose();
-    });
+  /** Measures x̂ and codes of scored activations x [tokens, width]; gives x̂. */
+  async add(x: Tensor, perPrompt: readonly number[]): Promise<Tensor> {
+    const { reconstruction, sparsity } = await this.encode(x, perPrompt);
+    const { sums, columns } = await this.reconstructionSums(x, reconstruction);
+    this.totals.add({ ...sums, l0: sparsity.l0, l1: sparsity.l1 }, { ...columns, active: sparsity.active, activePrompts: sparsity.activePrompts });
+    return reconstruction;
   }
 
   /** x̂ of all rows, and what codes say of sparsity; by groups of whole prompts, so that few codes exist at a time. */
@@ -187,74 +354,6 @@ class Measure {
       return { sums, columns: { fromCentre, errorFromCentre } };
     });
   }
-
-  /** Cross-entropies and divergences of the scored rows, from runs that resume the clean one at the hook. */
-  private async losses(
-    clean: Run, prompts: readonly (readonly number[])[], length: number, rows: readonly number[], index: Tensor, activations: Tensor, reconstruction: Tensor,
-  ): Promise<TokenLosses> {
-    const { place, model } = this;
-    const { gpu, config } = model;
-    const flat = (logits: Tensor) => logits.reshape([prompts.length * length, config.vocabulary]);
-    const next = Uint32Array.from({ length: prompts.length * length }, (_, row) => prompts[Math.floor(row / length)]![(row % length) + 1] ?? 0);
-    const hasNext = (row: number) => row % length < prompts[Math.floor(row / length)]!.length - 1;
-    return gpu.scope(async () => {
-      const everything = Tensor.from(gpu, Uint32Array.from({ length: prompts.length * length }, (_, i) => i), [prompts.length * length]);
-      const answers = Tensor.from(gpu, next, [next.length]);
-      const original = softmax(flat(clean.logits!), { log: true });
-      const probabilities = softmax(flat(clean.logits!));
-      const altered = (values: Tensor) => gpu.scope(() => {
-        const run = model.run(prompts, {
-          resume: clean, logits: 'all', edits: [{ hook: place.hook, ...(place.head === undefined ? {} : { head: place.head }), values: values.reshape([prompts.length, length, place.width]) }],
-        });
-        const logs = softmax(flat(run.logits!), { log: true });
-        run.dispose();
-        return { loss: gatherElements(logs, answers), divergence: sumRows(mul(probabilities, sub(original, logs))) };
-      });
-      const spliced = gatherRows(activations, everything, { offset: place.offset, width: place.width });
-      scatterRows(spliced, index, reconstruction);
-      const zeros = Tensor.zeros(gpu, [prompts.length * length, place.width]);
-      if (this.ablate === 'scored') scatterUnscored(zeros, activations, rows, place);
-      const [sae, ablation, mean] = [altered(spliced), altered(zeros), this.sum && altered(this.means(activations, rows))];
-      const wanted: Record<string, Tensor> = {
-        original: gatherElements(original, answers), sae: sae.loss, ablation: ablation.loss, klSae: sae.divergence, klAblation: ablation.divergence, ...(mean ? { mean: mean.loss, klMean: mean.divergence } : {}),
-      };
-      const read = await readAll(wanted);
-      const ofNext = (values: Float32Array) => rows.filter(hasNext).map((row) => -values[row]!);
-      const ofRows = (values: Float32Array) => rows.map((row) => values[row]!);
-      return {
-        crossEntropy: { original: ofNext(read['original']!), sae: ofNext(read['sae']!), ablation: ofNext(read['ablation']!), ...(mean ? { mean: ofNext(read['mean']!) } : {}) },
-        divergence: { sae: ofRows(read['klSae']!), ablation: ofRows(read['klAblation']!), ...(mean ? { mean: ofRows(read['klMean']!) } : {}) },
-      };
-    });
-  }
-
-  /** The mean in place of every scored activation; others as they are. */
-  private means(activations: Tensor, rows: readonly number[]): Tensor {
-    const { place, model: { gpu }, sum } = this;
-    const { total, rows: count } = sum!;
-    const mean = Tensor.from(gpu, Float32Array.from(total, (value) => value / count), [place.width]);
-    const values = add(Tensor.zeros(gpu, [activations.shape[0]!, place.width]), mean);
-    scatterUnscored(values, activations, rows, place);
-    return values;
-  }
-}
-
-/** Numbers of the rows [prompts · length] that count. */
-function scoredRows(prompts: readonly (readonly number[])[], scored: readonly (readonly boolean[])[]): { rows: number[]; length: number } {
-  const length = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
-  return { length, rows: scored.flatMap((prompt, i) => prompt.flatMap((counts, t) => (counts ? [i * length + t] : []))) };
-}
-
-/** Puts the activations of rows that are not scored into `target` [all rows, width]. */
-function scatterUnscored(target: Tensor, activations: Tensor, rows: readonly number[], { offset, width }: Place): void {
-  const { gpu } = target;
-  const scored = new Set(rows);
-  const others = Uint32Array.from(Array.from({ length: target.shape[0]! }, (_, i) => i).filter((row) => !scored.has(row)));
-  if (others.length === 0) return;
-  gpu.scope(() => {
-    const index = Tensor.from(gpu, others, [others.length]);
-    scatterRows(target, index, gatherRows(activations, index, { offset, width }));
-  });
 }
 
 /** What the encoder's weights say of each feature. For gated dictionaries the bias is the gate's. */

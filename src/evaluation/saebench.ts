@@ -15,6 +15,7 @@ export const saeBenchSchema = z.object({
     llm_dtype: z.string(),
     batch_size_prompts: count.nullable().describe('null: as many as fitted'),
     dataset: z.string().describe('where the tokens are from'),
+    dataset_part: z.enum(['train', 'held-out', 'all']).optional().describe('which of its documents, where it is text'),
     context_size: count.describe('tokens of the longest prompt'),
     prompts: count,
     exclude_special_tokens_from_reconstruction: z.boolean(),

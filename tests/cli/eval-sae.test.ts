@@ -1,5 +1,5 @@
 /** Metrics of an SAE from the command line. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -81,6 +81,34 @@ test('dictionaries of other tools: the layout is found, the processing that one 
   const other = await cli(['eval', 'sae', '--model', mini, '--sae', own, '--tokens', prompts, '--processing', 'none']);
   assert.is(other.code, 2);
   assert.match(other.stderr, /it was made for weight processing centerWritingWeights true, not false/);
+});
+
+test('several in one go: the numbers of each alone, models processed as each asks for, a file each, in a directory of their own', async ({ folder }) => {
+  const gpu = await testGpu();
+  const saes = join(folder, 'saes');
+  await writeSae(join(saes, 'b_head'));
+  const width = 128;
+  const tensor = (shape: number[], seed: number) => Tensor.from(gpu, random(shape, seed), shape);
+  const centred = new Sae('centred', { encoder: tensor([20, width], 1), encoderBias: tensor([20], 2), decoder: tensor([20, width], 3), decoderBias: tensor([width], 4) }, { hook_name: 'blocks.1.hook_resid_post', weight_processing: { centerWritingWeights: true } });
+  await writeDirectoryAtomic(join(saes, 'a_centred'), await saeFiles(centred));
+  centred.dispose();
+  const [text, out] = [join(folder, 'book.txt'), join(folder, 'results')];
+  writeFileSync(text, 'Mary and John went to the park. John gave a book to Mary. '.repeat(12));
+  const args = ['eval', 'sae', '--model', mini, '--text', text, '--context', '16', '--tokens-count', '90'];
+  const all = await cli([...args, '--sae', saes, '--sae', join(saes, 'b_head'), '--out', out]);
+  assert.is(all.code, 0, all.stderr);
+  assert.match(all.stdout, /^dictionary +l0 +explained_variance +ce_loss_score +kl_div_score +loss_recovered +mse +dead +tokens\na_centred .* 75\nb_head .* 75\nb_head_2 .* 75\n$/);
+  const names = ['a_centred', 'b_head', 'b_head_2'];
+  assert.equal(readdirSync(out).sort(), names.map((name) => `${name}_eval_results.json`).sort());
+  const [first, head, twice] = names.map((name) => saeBenchSchema.parse(JSON.parse(readFileSync(join(out, `${name}_eval_results.json`), 'utf8'))));
+  assert.equal([head!.eval_result_metrics, head!.eval_result_details], [twice!.eval_result_metrics, twice!.eval_result_details]);
+  assert.equal([first!.sae_lens_id, first!.sae_lens_release_id, head!.eval_config.prompts, head!.eval_config.dataset_part], ['centred', 'saes', 5, 'all']);
+  const alone = await cli([...args, '--sae', join(saes, 'b_head'), '--json']);
+  assert.equal(JSON.parse(alone.stdout).eval_result_metrics, head!.eval_result_metrics);
+  assert.equal(JSON.parse(alone.stdout).eval_result_unstructured, head!.eval_result_unstructured);
+  const refused = await cli([...args, '--sae', saes, '--out', saes]);
+  assert.is(refused.code, 2);
+  assert.match(refused.stderr, /^error: --out .*saes: holds a_centred; results of several SAEs replace a directory whole/);
 });
 
 test('what cannot be used is refused in one line', async ({ folder }) => {

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { Sae } from '../../src/dictionary/index.ts';
 import { UnknownSiteError, UsageError } from '../../src/errors.ts';
 import { logitDiffRecovered, measureRecovered } from '../../src/evaluation/ld-recovered.ts';
-import { evaluateMetrics, type MetricsOptions } from '../../src/evaluation/metrics-run.ts';
+import { evaluateDictionaries, evaluateMetrics, type MetricsOptions, type PromptStream } from '../../src/evaluation/metrics-run.ts';
 import { dictionaryMetricsSchema, MetricTotals, type DictionaryMetrics } from '../../src/evaluation/metrics.ts';
 import { saeBenchSchema, saebenchJsonSchema, saebenchResult } from '../../src/evaluation/saebench.ts';
 import { ioiEvaluation } from '../../src/evaluation/task.ts';
@@ -65,11 +65,11 @@ const centre = (rows: readonly ArrayLike<number>[]) => Array.from(rows[0]!, (_, 
 const variance = (rows: readonly ArrayLike<number>[]) => { const c = centre(rows); return total(c.map((m, i) => total(rows.map((row) => (row[i]! - m) ** 2)) / (rows.length - 1))); };
 
 /** Everything from scratch. `legacyBatches` are the prompts of each batch. */
-function reference(sae: PlainSae, { hook, head, tokens, excludeTokens = [], ablate }: MetricsOptions, legacyBatches: number[][]): Omit<DictionaryMetrics, 'notes'> {
+function reference(sae: PlainSae, { hook, head, excludeTokens = [], ablate }: MetricsOptions, legacyBatches: number[][]): Omit<DictionaryMetrics, 'notes'> {
   const counts = (id: number) => !excludeTokens.includes(id);
   const x: Float64Array[] = [], xHat: number[][] = [], codes: number[][] = [], owner: number[] = [];
   const losses = { original: [] as number[], sae: [] as number[], ablation: [] as number[], klSae: [] as number[], klAblation: [] as number[], mean: [] as number[], klMean: [] as number[] };
-  const passes = [0, 1].flatMap((pass) => tokens.map((prompt, p) => ({ pass, p, prompt })));
+  const passes = [0, 1].flatMap((pass) => TOKENS.map((prompt, p) => ({ pass, p, prompt })));
   for (const { pass, p, prompt } of passes) {
     const run = (edit?: (row: Float64Array, t: number) => void) => referenceRun(weights, CONFIG, prompt, (name, activation) => {
       if (name !== hook || !edit) return;
@@ -209,6 +209,52 @@ test('nothing but the legacy number depends on the batch size; excluded tokens c
   assert.match(without.notes.join(), /not measured/);
   assert.is(without.saelens.sparsity.l0, all.saelens.sparsity.l0);
   dictionary.dispose();
+});
+
+test('a stream of prompts is measured as their list is, no more than a batch of it at a time; several dictionaries in one go as one by one', async () => {
+  const [narrow, other, wide] = [await upload(plain(12, 3)), await upload(plain(12, 50)), await upload(plain(48, 9))];
+  const placed = [
+    { dictionary: narrow, hook: 'blocks.1.attn.hook_z', head: 2 }, { dictionary: wide, hook: 'blocks.2.hook_mlp_out' }, { dictionary: other, hook: 'blocks.1.attn.hook_z', head: 2 }, { dictionary: narrow, hook: 'blocks.1.attn.hook_z', head: 0 },
+  ];
+  const common = { excludeTokens: [0], batch: 2, meanAblation: true } as const;
+  let [opened, read, most] = [0, 0, 0];
+  const stream = async function* (): AsyncGenerator<Uint32Array> {
+    opened += 1;
+    read = 0;
+    for (const prompt of TOKENS) {
+      read += 1;
+      yield Uint32Array.from(prompt);
+    }
+  };
+  const told: [number, number | null][] = [];
+  const together = await evaluateDictionaries(model, placed, {
+    ...common, tokens: stream,
+    onProgress: (done, total) => {
+      told.push([done, total]);
+      most = Math.max(most, read - (done - (opened - 1) * TOKENS.length));
+    },
+  });
+  assert.equal([opened, most], [2, 1]);
+  assert.equal(told, [[2, null], [4, null], [5, null], [7, 10], [9, 10], [10, 10]]);
+  for (const [i, { dictionary, ...place }] of placed.entries()) {
+    assert.equal(together[i], await evaluateMetrics(model, dictionary, { ...place, ...common, tokens: TOKENS }), `dictionary ${i}`);
+  }
+  assert.is.not(together[0]!.saelens.sparsity.l0, together[3]!.saelens.sparsity.l0);
+  const nothing: PromptStream = async function* () {};
+  await evaluateDictionaries(model, placed, { tokens: nothing }).then(() => assert.unreachable(), (error: unknown) => assert.ok(error instanceof UsageError && /no token to score/.test(error.message), String(error)));
+  for (const dictionary of [narrow, other, wide]) dictionary.dispose();
+});
+
+test('against the mean of activations one that always gives it recovers nothing', async () => {
+  const gpu = await testGpu();
+  const x = TOKENS.flatMap((prompt) => { const { row } = rowsOf(referenceRun(weights, CONFIG, prompt).get('blocks.2.hook_mlp_out')!); return prompt.flatMap((id, t) => (id === 0 ? [] : [row(t).slice()])); });
+  const constant = new Sae('vanilla mean', {
+    encoder: Tensor.zeros(gpu, [1, 48]), encoderBias: Tensor.zeros(gpu, [1]), decoder: Tensor.zeros(gpu, [1, 48]), decoderBias: Tensor.from(gpu, Float32Array.from(centre(x)), [48]),
+  });
+  const { mean_ablation: found, saelens } = await evaluateMetrics(model, constant, { hook: 'blocks.2.hook_mlp_out', tokens: TOKENS, excludeTokens: [0], meanAblation: true });
+  constant.dispose();
+  assert.ok(Math.abs(found!.ce_loss_score!) < 1e-3 && Math.abs(found!.kl_div_score!) < 1e-4, JSON.stringify(found));
+  assert.ok(Math.abs(saelens.model_behavior_preservation.kl_div_score!) > 0.01);
 });
 
 test('a perfect dictionary recovers everything, one of zeros nothing', async () => {
