@@ -5,9 +5,9 @@ import { UsageError } from '../errors.ts';
 import { resultsText } from '../evaluation/index.ts';
 import { renderTable } from '../report/index.ts';
 import { parseCrossSection, taskJsonSchema } from '../task/index.ts';
-import type { WeightType } from '../model/index.ts';
+import { NO_PROCESSING, type WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
-import { modelOption, revisionOption } from './model.ts';
+import { modelOption, readProcessing, revisionOption } from './model.ts';
 import { registerSae } from './eval-sae.ts';
 import { evaluationDefaults as defaults, runEvaluation, stoppable, TEXT_K, type TaskChoice } from './evaluation.ts';
 import { MIN_FREQUENCY } from './sae-directories.ts';
@@ -16,7 +16,7 @@ import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts
 interface Options {
   model: string; revision?: string; out: string; prompts: number; trainPrompts: number; selectionPrompts: number; seed: number;
   dictionaries?: string[]; sae?: string[]; crossSection?: string[]; discover?: boolean; threshold: number; lexicon?: string;
-  lambda: number[]; features: number; epochs?: number; k?: number[]; minFrequency?: number; methods: string[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
+  lambda: number[]; features: number; epochs?: number; k?: number[]; minFrequency?: number; processing?: string[]; methods: string[]; batch?: number; weights: WeightType; tuning?: string; json?: boolean;
 }
 
 interface OwnTaskOptions extends Partial<Pick<Options, 'model' | 'out'>>, Omit<Options, 'model' | 'out'> { task?: string; taskSchema?: boolean }
@@ -27,7 +27,8 @@ A site is written {q|k|v|z}@L{layer}H{head}@{position}; positions are io, s1, s1
 Examples:
   diffract eval ioi --model models/ioi-mini --out results
   diffract eval ioi --model models/ioi-mini --out results --dictionaries supervised --cross-section 'S out=z@L0H3@end'
-  diffract eval ioi --model gpt2/ --out results --sae sae-a/ --sae z@L9H9@end=sae-b/`;
+  diffract eval ioi --model gpt2/ --out results --sae sae-a/ --sae z@L9H9@end=sae-b/
+  diffract eval ioi --model gpt2/ --out results --sae task-saes/ --sae text-saes/ --cross-section out=z@L9H6@end,z@L9H9@end`;
 
 const OWN_EXAMPLES = `
 A task is a JSON file: sentences with slots, or listed prompts, with their attributes, positions and answers. examples/tasks holds one of each;
@@ -82,6 +83,7 @@ function evaluationOptions(command: Command): Command {
     .option('--min-frequency <share>', `of SAEs trained on text, leave out features active on a smaller share of its tokens (default: ${MIN_FREQUENCY})`, realNumber(0))
     .option('--methods <names>', 'ways of choosing those features: agnostic, reconstruction, aware, threshold', list, [...defaults.methods])
     .option('--batch <n>', 'prompts in one patched run (default: what fits a modest amount of memory)', wholeNumber(1))
+    .option('--processing <names>', `weight processing of the model, of ${Object.keys(NO_PROCESSING).join(', ')}, or all: that which SAEs of others were trained with`, list)
     .addOption(weightsOption())
     .addOption(tuningOption())
     .option('--json', 'print results.json on stdout instead of the table');
@@ -105,6 +107,7 @@ async function run(options: Options, task: TaskChoice): Promise<void> {
       dictionaries: options.dictionaries ?? (sae.length > 0 ? ['supervised'] : defaults.dictionaries),
       ks: options.k,
       minFrequency: options.minFrequency,
+      processing: readProcessing(options.processing),
       methods: options.methods as FeatureEdit[],
       batch: options.batch ?? null,
       discovery: { ...defaults.discovery, threshold: options.threshold },

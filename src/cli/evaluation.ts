@@ -5,7 +5,7 @@ import { UsageError } from '../errors.ts';
 import { evaluate, evaluationDefaults, ioiEvaluation, resultsText, type EvaluationOptions, type EvaluationTask, type LoadedDictionary, type Results } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
-import type { Gpt2, WeightType } from '../model/index.ts';
+import type { Gpt2, WeightProcessing, WeightType } from '../model/index.ts';
 import { renderReport } from '../report/index.ts';
 import { grammarFor, GreaterThanTask, IoiTask, parseCrossSection, taskFromFile } from '../task/index.ts';
 import { loadModel, openModelSource, type ModelFlags } from './model.ts';
@@ -34,6 +34,8 @@ export interface EvaluationRequest extends Partial<Omit<EvaluationOptions, 'load
   weights?: WeightType;
   /** of dictionaries trained on text, features active on a smaller share of its tokens are left out; 1e-6 unless given */
   minFrequency?: number;
+  /** what is done to the model's weights on loading; nothing unless given */
+  processing?: Partial<WeightProcessing>;
   /** settings of kernels for the adapter: a file that the benchmark's tuner made */
   tuning?: string;
 }
@@ -52,9 +54,9 @@ export const TEXT_K = 32;
 
 /** Runs an evaluation and writes results.json and report.html, each whole or not at all. The output directory is proved writable first. */
 export async function runEvaluation(request: EvaluationRequest, signal?: AbortSignal): Promise<EvaluationFiles> {
-  const { model: where, revision, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, minFrequency, ks, ...options } = request;
+  const { model: where, revision, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, minFrequency, ks, processing, ...options } = request;
   await assertWritable(out);
-  const { model, task } = await openTask({ model: where, revision, lexicon, tuning, weights, task: choice }, signal);
+  const { model, task } = await openTask({ model: where, revision, lexicon, tuning, weights, task: choice, processing }, signal);
   let loaded: LoadedDictionary[] = [];
   try {
     const crossSections = specs?.map((spec) => parseCrossSection(spec, task.positions));
@@ -84,11 +86,11 @@ export async function runEvaluation(request: EvaluationRequest, signal?: AbortSi
 
 /** Loads a model and makes the task for it: indirect objects from its word lists (or the given ones, or the project's own for GPT-2's vocabulary) unless another is chosen. */
 export async function openTask(
-  { lexicon, task = { name: 'ioi' }, coupledTargets = false, ...flags }: ModelFlags & { lexicon?: string; tuning?: string; weights?: WeightType; task?: TaskChoice; coupledTargets?: boolean }, signal?: AbortSignal,
+  { lexicon, task = { name: 'ioi' }, coupledTargets = false, processing, ...flags }: ModelFlags & { lexicon?: string; processing?: Partial<WeightProcessing>; tuning?: string; weights?: WeightType; task?: TaskChoice; coupledTargets?: boolean }, signal?: AbortSignal,
 ): Promise<{ model: Gpt2; task: EvaluationTask }> {
   const source = await openModelSource(flags, signal);
   const file = 'file' in task ? await openSource(dirname(task.file)).json(basename(task.file)) : null;
-  const model = await loadModel(flags, { source });
+  const model = await loadModel(flags, { source, processing });
   try {
     const { tokenizer } = model;
     if (!tokenizer) throw new UsageError(`${flags.model} has no tokenizer.json, which prompts need`);

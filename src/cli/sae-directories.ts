@@ -68,6 +68,7 @@ async function loadOne(model: Gpt2, path: string, given: SiteAddress | Reading |
     weightProcessing: { ...model.processing },
   }, choice);
   for (const warning of sae.warnings) note(`${path}: ${warning}`);
+  if (metadata.prepend_bos === false) note(`${path}: it was trained on rows without a beginning-of-sequence token; prompts that begin with one are unlike them`);
   const { dictionary, filter } = place.trainedOn === 'text' ? frequent(sae, minFrequency, path) : { dictionary: sae, filter: null };
   const l1 = metadata.l1_coefficient;
   const scale = metadata.activation_scale;
@@ -129,7 +130,7 @@ function frequent(sae: Sae, minFrequency: number, path: string): { dictionary: S
   const filter = { kept, dropped, minFrequency };
   if (dropped === 0) return { dictionary: sae, filter };
   try {
-    note(`${path}: ${dropped} of ${sae.features} features are left out, which were active on less than a share of ${minFrequency} of the tokens in training`);
+    note(`${path}: ${dropped} of ${sae.features} features are left out, which were active on fewer than one in ${Math.round(1 / minFrequency)} tokens in training`);
     return { dictionary: withFeatures(sae, kept), filter };
   } finally {
     sae.dispose();

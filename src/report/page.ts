@@ -2,7 +2,7 @@
 import { resultsText, type Results } from '../evaluation/index.ts';
 import { charts } from './charts.ts';
 import { chartSection, contents, factList, pageEnd, pageHead, saveButton } from './frame.ts';
-import { examplesTable, environmentList, summaryTable, controlTable, approximationTable, dictionaryTable, weightTable } from './sections.ts';
+import { examplesTable, environmentList, summaryTable, textNote, controlTable, approximationTable, dictionaryTable, weightTable } from './sections.ts';
 import { escapeHtml, integer, percent, plural, score } from './text.ts';
 
 export interface ReportOptions {
@@ -34,7 +34,7 @@ ${contents(links)}
 <p class="reading">Everything at one glance; the charts below say how to read each column. A range of edits goes from the smallest to the largest k (features
 changed at each site), any other range from the smallest to the largest λ (sparsity penalty). “No edit” is the accuracy of doing nothing: an edit is worth
 as much as it rises above it. The last column is the share of alive features that one property explains with an F1 of at least 0.8.</p>
-${summaryTable(results)}</section>
+${textNote(results)}${summaryTable(results)}</section>
 ${sections.join('\n')}
 <section id="examples"><h2>Examples: the best explained features</h2>
 <p class="reading">For every site and dictionary, the features that one property explains best. Precision: of the prompts where the feature is active, the

@@ -78,18 +78,36 @@ export function weightTable(results: Results): string {
   );
 }
 
+/** What sets dictionaries apart that were not trained on the task, in words; nothing where there are none. */
+export function textNote(results: Results): string {
+  const text = results.dictionaries.filter(({ trainedOn }) => trainedOn === 'text');
+  if (text.length === 0) return '';
+  const kinds = text.map(({ reads }) => reads);
+  const lines = [
+    'Dictionaries marked “text” were trained on the model’s activations at every position of text, not on the task, and serve every position of a site.',
+    kinds.some((hook) => hook?.includes('.attn.')) ? '“All heads”: trained on all heads of a layer together; a head takes its columns.' : '',
+    kinds.some((hook) => hook && !hook.includes('.attn.')) ? '“Residual”: trained on the residual stream and read through the layer norm and the head’s weights, which is linear with the layer norm’s scale that of the clean activation.' : '',
+    text.some(({ dropped }) => dropped) ? `Features that were active on fewer than one in ${integer(1 / Math.max(...text.map(({ minFrequency }) => minFrequency ?? 0)))} tokens in training are left out.` : '',
+  ];
+  return `<p class="reading">${escapeHtml(lines.filter(Boolean).join(' '))}</p>`;
+}
+
 export function dictionaryTable(results: Results): string {
+  // Columns that say something of at least one dictionary.
+  const loaded = results.dictionaries.some(({ trainedOn }) => trainedOn !== undefined);
+  const filtered = results.dictionaries.some(({ dropped }) => dropped !== undefined);
   const scored = new Map(results.tests.interpretability.map((row) => [JSON.stringify([row.site, row.dictionary]), row]));
   return table(
     'Dictionaries and their features',
-    ['Site', 'Dictionary', 'Features', 'Alive', 'F1 ≥ 0.5', '≥ 0.6', '≥ 0.8', 'Mean F1', 'Median', 'L0', 'Explained variance', 'λ'],
+    ['Site', 'Dictionary', ...(loaded ? ['Trained on'] : []), 'Features', ...(filtered ? ['Left out'] : []), 'Alive', 'F1 ≥ 0.5', '≥ 0.6', '≥ 0.8', 'Mean F1', 'Median', 'L0', 'Explained variance', 'λ'],
     grouped(results.dictionaries, (row) => row.site).map((rows) => rows.map((row) => {
       const found = scored.get(JSON.stringify([row.site, row.name]));
       return [
-        row.site, row.name, integer(row.features), found ? integer(found.alive) : '–', ...(['0.5', '0.6', '0.8'] as const).map((level) => (found ? integer(found.interpretable[level]) : '–')),
+        row.site, row.name, ...(loaded ? [row.trainedOn === undefined ? '–' : row.reads === undefined ? row.trainedOn : `${row.trainedOn}, ${row.reads}`] : []),
+        integer(row.features), ...(filtered ? [row.dropped === undefined ? '–' : integer(row.dropped)] : []), found ? integer(found.alive) : '–', ...(['0.5', '0.6', '0.8'] as const).map((level) => (found ? integer(found.interpretable[level]) : '–')),
         score(found?.f1.mean, 3), score(found?.f1.median, 3), score(row.l0, 1), score(row.explainedVariance, 3), short(row.lambda),
       ];
-    })), 2,
+    })), loaded ? 3 : 2,
   );
 }
 

@@ -164,6 +164,34 @@ test('parts without data are left out, and scores that do not exist are dashes',
   assert.not.match(textOf(find(page, 'setup')), /undefined|NaN|\[object/);
 });
 
+test('dictionaries trained on text stand beside the others: what they are is said once, and where they come from in the table', async () => {
+  const results: Results = fixture({ sections: 2, variants: ['vanilla', 'vanilla (text)', 'vanilla (text, residual)'], lambdas: [0.5, 2, 8] });
+  for (const row of results.dictionaries) {
+    if (!row.variant.includes('text')) continue;
+    Object.assign(row, { source: 'loaded', trainedOn: 'text', dropped: 12, minFrequency: 1e-6, curve: [] });
+    if (row.variant.includes('residual')) Object.assign(row, { reads: 'blocks.1.hook_resid_post', note: 'through the layer norm' });
+  }
+  // Residual dictionaries reach one of the two cross-sections.
+  results.tests.approximation = results.tests.approximation.filter(({ crossSection, dictionary }) => crossSection === 'v@s2' || !dictionary.includes('residual'));
+  const page = parseHtml(await renderReport(results));
+  const summary = textOf(find(page, 'summary'));
+  assert.match(summary, /Dictionaries marked “text” were trained .* “Residual”: .* scale that of the clean activation/);
+  assert.match(summary, /fewer than one in 1,000,000 tokens in training are left out/);
+  assert.not.match(summary, /“All heads”/);
+  const rows = rowsOf(find(page, 'f1')).filter((row) => row[1]!.startsWith('vanilla'));
+  assert.equal(new Set(rows.map((row) => [row[1]!.replace(/ λ=\d\S*/, ''), row[2], row[4]].join('; '))), new Set(['vanilla; –; –', 'vanilla (text); text; 12', 'vanilla (text, residual); text, blocks.1.hook_resid_post; 12']));
+  assert.not.match(textOf(find(parseHtml(await defaultPage()), 'summary')), /marked “text”/);
+  // Ten dictionaries are ten colours, and bars of a cross-section have no gaps where others have more.
+  const { legend, panels } = charts(results).find(({ id }) => id === 'approximation')!;
+  assert.is(new Set(legend.map(({ colour }) => colour)).size, 10);
+  const values = (panels[0]!.spec as unknown as { data: { values: { section: string; slot: number }[] } }).data.values;
+  for (const section of ['z@end', 'v@s2']) {
+    const slots = values.filter((row) => row.section === section).map(({ slot }) => slot);
+    assert.equal(slots, slots.map((_, at) => at));
+    assert.is(slots.length, section === 'z@end' ? 7 : 10);
+  }
+});
+
 test('the same results give the same page', async () => {
   assert.is(await renderReport(fixture({ sections: 1 })), await renderReport(fixture({ sections: 1 })));
 });

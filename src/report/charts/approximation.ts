@@ -27,11 +27,14 @@ export function approximationChart({ results, series }: ChartInput): Chart {
 function panel(metric: 'sufficiency' | 'necessity', rows: ApproximationRow[], looks: Map<string, Look>): Panel {
   const title = metric === 'sufficiency' ? 'Sufficiency' : 'Necessity';
   const sections = [...new Set(rows.map((row) => row.crossSection))];
+  // Bars of a cross-section lie together, whichever dictionaries others have.
+  const slots = new Map(sections.map((section) => [section, [...looks.keys()].filter((name) => rows.some((row) => row.crossSection === section && row.dictionary === name))]));
   const clamp = (value: number) => Math.min(HIGHEST, Math.max(LOWEST, value));
   const data = rows.map((row) => ({
     section: row.crossSection,
     label: shorten(row.crossSection, 22),
     dictionary: row.dictionary,
+    slot: slots.get(row.crossSection)!.indexOf(row.dictionary),
     drawn: clamp(row[metric] ?? 0),
     text: score(row[metric]),
     tip: `${row.crossSection}, ${row.dictionary}: ${metric} ${score(row[metric], 3)}${row.note ? ` (${row.note})` : ''}`,
@@ -39,7 +42,7 @@ function panel(metric: 'sufficiency' | 'necessity', rows: ApproximationRow[], lo
   const values = data.map((row) => row.drawn);
   const domain = [Math.min(0, ...values), Math.max(1.02, ...values)];
   const y = { field: 'label', type: 'nominal', sort: sections.map((s) => shorten(s, 22)), title: null, axis: { labelLimit: 150, labelColor: ink } } as const;
-  const yOffset = { field: 'dictionary', type: 'nominal', sort: [...looks.keys()] } as const;
+  const yOffset = { field: 'slot', type: 'ordinal' } as const;
   return {
     title,
     alt: `${title} by cross-section and dictionary. ${data.map((row) => `${row.section}, ${row.dictionary}: ${row.text}`).join('; ')}.`,

@@ -14,13 +14,15 @@ const total = (rows: InterpretabilityRow[], of: (row: InterpretabilityRow) => nu
 
 export function f1Chart({ results, series }: ChartInput): Chart {
   const groups = groupBy(results.tests.interpretability, (row) => row.dictionary);
+  const limits = results.tests.interpretability.flatMap(({ unionLimit }) => unionLimit ?? []);
   const panels = series.names.flatMap((name) => (groups.has(name) ? [f1Panel(name, groups.get(name)!, series.looks.get(name)!)] : []));
   return {
     id: 'f1',
     title: 'Interpretability: how well does one property explain one feature?',
     reading: 'Every feature that is active on some prompt is given the property of the prompt, such as the name of the indirect object, that '
       + 'matches its activity best; bars show how those matches (F1: 1 is a perfect match) are spread over all sites. The further right, the '
-      + 'better; dashed lines mark 0.5, 0.6 and 0.8.',
+      + 'better; dashed lines mark 0.5, 0.6 and 0.8.'
+      + (limits.length > 0 ? ` A property may be one of up to 10 values, for dictionaries trained on text of up to ${Math.max(...limits)}, so that features that are active on most prompts match more easily there.` : ''),
     legend: [],
     panels,
     wide: inPairs(panels.length),
