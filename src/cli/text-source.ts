@@ -102,9 +102,10 @@ export async function textFiles(where: readonly string[]): Promise<TextFile[]> {
 async function filesAt(where: string): Promise<TextFile[]> {
   if (where.startsWith('hub:')) {
     const { folder, ...address } = parseHubAddress(where);
-    const source = openHub(address.repository, address);
+    const options = { ...address, onProgress: downloadNotes() };
+    const source = openHub(address.repository, options);
     if (folder !== undefined && endsLikeText(folder)) return [{ source, path: folder }];
-    return listed(folder === undefined ? source : openHub(address.repository, { ...address, folder }), where);
+    return listed(folder === undefined ? source : openHub(address.repository, { ...options, folder }), where);
   }
   if (/^https?:/i.test(where)) {
     const slash = where.lastIndexOf('/');
@@ -116,6 +117,18 @@ async function filesAt(where: string): Promise<TextFile[]> {
   if (!there.isDirectory()) return [{ source: openSource(dirname(where)), path: basename(where) }];
   return listed(openSource(where), where);
 }
+
+/** A line for each large file when it begins to come in. */
+function downloadNotes(): (path: string, done: number, total: number) => void {
+  const told = new Set<string>();
+  return (path, done, total) => {
+    if (done === total || total < MEGABYTE || told.has(path)) return;
+    told.add(path);
+    note(`downloading ${path}, ${Math.ceil(total / MEGABYTE)} MB${done > 0 ? `, ${Math.floor(done / MEGABYTE)} of which are there` : ''}`);
+  };
+}
+
+const MEGABYTE = 1e6;
 
 /** The files of a folder that hold text, in the order of their names. */
 async function listed(source: FileSource, where: string): Promise<TextFile[]> {

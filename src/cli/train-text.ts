@@ -45,9 +45,10 @@ export async function trainOnText(options: Options): Promise<void> {
     const metadata = { ...modelMetadata(model), ...text.metadata(), training_tokens: plan.tokens };
     await learn(model.gpu, stream, sites, metadata, plan, options);
     if (stream.passes > 1) note(`the text was read ${stream.passes} times`);
-    text.tell();
   } finally {
     bar?.stop();
+    // It may be why there was too little text.
+    text.tell();
     model.dispose();
   }
 }

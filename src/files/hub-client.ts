@@ -4,7 +4,7 @@
  * patience anew.
  */
 import { FileError } from '../errors.ts';
-import { oneLine } from './source.ts';
+import { oneLine, Unreachable } from './source.ts';
 
 export interface HubClientOptions {
   /** Address of the hub; Hugging Face's unless given. */
@@ -23,9 +23,6 @@ export interface HubFile {
   size: number;
   digest: string;
 }
-
-/** The hub cannot be asked; the message says why, and begins in lower case. */
-export class Unreachable extends FileError {}
 
 export interface Taking {
   /** First byte that is needed. */

@@ -12,8 +12,8 @@ import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import { z } from 'zod';
 import { FileError, UsageError } from '../errors.ts';
 import type { HubCache, Incomplete, StoredFile } from './hub-cache.ts';
-import { hubClient, hubRepository, Unreachable, type HubClientOptions, type HubFile } from './hub-client.ts';
-import { checkRange, fileName, parseJson, type FileSource } from './source.ts';
+import { hubClient, hubRepository, type HubClientOptions, type HubFile } from './hub-client.ts';
+import { checkRange, fileName, parseJson, Unreachable, type FileSource } from './source.ts';
 
 export interface HubOptions extends HubClientOptions {
   /** Where files are kept. */
@@ -101,7 +101,7 @@ export function hubSource(repository: string, options: HubOptions): FileSource {
       return Object.hasOwn(all, path) ? all[path]! : null;
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
-      throw new FileError(`${repository}/${path}: not in ${cache.name}, and ${error.message}`, { cause: error });
+      throw new Unreachable(`${repository}/${path}: not in ${cache.name}, and ${error.message}`, { cause: error });
     }
   }
 
@@ -121,7 +121,7 @@ export function hubSource(repository: string, options: HubOptions): FileSource {
     if (!entry) throw new FileError(`${repository}/${path}: no such file at revision ${revision}`);
     const blob = `${root}/blobs/${entry.digest}`;
     if (!(await cache.open(blob))) {
-      if (offline) throw new FileError(`${repository}/${path}: not in ${cache.name}, and asking the hub is switched off`);
+      if (offline) throw new Unreachable(`${repository}/${path}: not in ${cache.name}, and asking the hub is switched off`);
       const incomplete = await cache.begin(blob);
       try {
         // Somebody else may have brought it while we waited.

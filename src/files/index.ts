@@ -2,7 +2,7 @@
  * Bytes in and out, the same in Node and browsers: sources of files and the safetensors format.
  * What needs Node stands in the files `node-*.ts`, which only Node's entry points import.
  */
-export { memorySource, fileName, type FileOrigin, type FileSource } from './source.ts';
+export { memorySource, fileName, Unreachable, type FileOrigin, type FileSource } from './source.ts';
 export { urlSource, type UrlSourceOptions } from './url.ts';
 export { hubSource, isHubName, parseHubAddress, type HubOptions } from './hub.ts';
 export { type HubCache, type Incomplete, type StoredFile } from './hub-cache.ts';

@@ -8,6 +8,7 @@ import { FileError } from '../errors.ts';
 import { Turns, type HubCache, type Incomplete, type StoredFile } from './hub-cache.ts';
 import { describeFault } from './node-directory.ts';
 import { isAlive, writeFileAtomic } from './node-write.ts';
+import { Unreachable } from './source.ts';
 
 /** How often a file that another process has is looked at, in milliseconds. */
 const LOOK_AGAIN = 200;
@@ -28,7 +29,7 @@ const turns = new Turns();
 
 export function directoryHubCache(root = hubCachePath()): HubCache {
   const fail = (what: string, path: string, cause: unknown): never => {
-    throw new FileError(`cannot ${what} ${path}: ${describeFault(cause as NodeJS.ErrnoException)}`, { cause });
+    throw new Unreachable(`cannot ${what} ${path}: ${describeFault(cause as NodeJS.ErrnoException)}`, { cause });
   };
   const absent = ({ code }: NodeJS.ErrnoException): boolean => code === 'ENOENT' || code === 'ENOTDIR';
   const makeParent = async (path: string): Promise<void> => {
@@ -158,7 +159,7 @@ class Growing implements Incomplete {
     try {
       await work();
     } catch (cause) {
-      throw new FileError(`cannot write ${this.path}: ${describeFault(cause as NodeJS.ErrnoException)}`, { cause });
+      throw new Unreachable(`cannot write ${this.path}: ${describeFault(cause as NodeJS.ErrnoException)}`, { cause });
     }
   }
 }

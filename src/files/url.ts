@@ -3,7 +3,7 @@
  * and cut here, so that such a server is asked once per file and not once per tensor.
  */
 import { FileError } from '../errors.ts';
-import { checkRange, fileName, oneLine, parseJson, type FileSource } from './source.ts';
+import { checkRange, fileName, oneLine, parseJson, Unreachable, type FileSource } from './source.ts';
 
 export interface UrlSourceOptions {
   /** Stands in for the platform's fetch: for tests, or to add headers. */
@@ -38,20 +38,21 @@ export function urlSource(base: string, options: UrlSourceOptions = {}): FileSou
       return await send(address(path), init);
     } catch (cause) {
       const reason = (cause as Error).cause instanceof Error ? ((cause as Error).cause as Error).message : (cause as Error).message;
-      throw new FileError(`${name}/${path}: cannot be fetched: ${oneLine(reason)}`, { cause });
+      throw new Unreachable(`${name}/${path}: cannot be fetched: ${oneLine(reason)}`, { cause });
     }
   }
 
   function refuse(path: string, response: Response): never {
     const text = response.statusText ? ` ${response.statusText}` : '';
-    throw new FileError(`${name}/${path}: HTTP ${response.status}${text}${response.status === 404 ? ': no such file' : ''}`);
+    const Kind = response.status >= 500 || response.status === 429 ? Unreachable : FileError;
+    throw new Kind(`${name}/${path}: HTTP ${response.status}${text}${response.status === 404 ? ': no such file' : ''}`);
   }
 
   async function body(path: string, response: Response): Promise<Uint8Array> {
     try {
       return new Uint8Array(await response.arrayBuffer());
     } catch (cause) {
-      throw new FileError(`${name}/${path}: the download broke off: ${oneLine((cause as Error).message)}`, { cause });
+      throw new Unreachable(`${name}/${path}: the download broke off: ${oneLine((cause as Error).message)}`, { cause });
     }
   }
 

@@ -9,6 +9,7 @@ import { FileError, UsageError } from '../../src/errors.ts';
 import type { Gpt2 } from '../../src/model/index.ts';
 import '../../src/node.ts';
 import { shardOrder, type TokenRows } from '../../src/training/index.ts';
+import { COMMIT, hubServer } from '../support/hub-server.ts';
 import { refusal } from '../support/refusal.ts';
 
 const test = suite<{ folder: string }>('text source');
@@ -36,6 +37,31 @@ test('a folder is its files, those of folders in it too; what is no text is left
   mkdirSync(join(folder, 'empty'));
   assert.match(await refusal(() => textFiles([join(folder, 'empty')]), UsageError), /empty: there is no file that ends in \.txt/);
   await refusal(() => textFiles([join(folder, 'gone', 'x.txt')]), FileError);
+});
+
+test('a data set on a hub is the files of its folder or one of them, downloaded where reading comes to them', async ({ folder }) => {
+  const rows = (from: number): Uint8Array => new TextEncoder().encode(`{"tokens":[${from},${from},${from},${from}]}\n`.repeat(3));
+  const server = await hubServer('datasets/someone/words', { 'README.md': rows(0), 'part/one.jsonl': rows(1), 'part/two.jsonl': rows(2), 'three.jsonl': rows(3) });
+  const before = { ...process.env };
+  Object.assign(process.env, { HF_ENDPOINT: server.url, DIFFRACT_CACHE: join(folder, 'cache') });
+  try {
+    const where = 'hub:datasets/someone/words';
+    assert.equal((await textFiles([where])).map(({ path }) => path), ['part/one.jsonl', 'part/two.jsonl', 'three.jsonl']);
+    assert.equal((await textFiles([`${where}/three.jsonl`])).map(({ path }) => path), ['three.jsonl']);
+    const part = await textFiles([`${where}@${COMMIT}/part`]);
+    assert.equal(part.map(({ path }) => path), ['one.jsonl', 'two.jsonl']);
+    assert.not.ok(server.requests.some((line) => line.includes('.jsonl')));
+    const reader = new TextSource(model, part, { ...flags, concat: false }, 0).open('all');
+    assert.equal([...(await reader.read())!], [99, 1, 1, 1]);
+    assert.not.ok(server.requests.some((line) => line.includes('two.jsonl')));
+    assert.equal(await all(reader), [[99, 1, 1, 1], [99, 1, 1, 1], [99, 2, 2, 2], [99, 2, 2, 2], [99, 2, 2, 2]]);
+  } finally {
+    for (const name of ['HF_ENDPOINT', 'DIFFRACT_CACHE']) {
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+    }
+    await server.close();
+  }
 });
 
 test('separators as they are typed', () => {

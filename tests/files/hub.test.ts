@@ -233,6 +233,13 @@ test('a data set: its files are listed, and each shard comes when reading reache
     const asked = server.requests.length;
     assert.equal([await open().bytes('a.jsonl'), await open().list!()], [lines(0), ['a.jsonl', 'b.jsonl']]);
     assert.is(server.requests.length, asked);
+    const broken: string[] = [];
+    const away = hubSource(repository, { cache: directoryHubCache(root), endpoint: server.url, patience: QUICK, folder: 'other', revision });
+    await server.down();
+    const first = readDocuments([{ source: away, path: 'c.jsonl' }], { onBroken: (file) => broken.push(file) }).next();
+    assert.match(await refusal(() => first), /cannot be reached for other\/c\.jsonl/);
+    assert.equal(broken, []);
+    await server.up();
     assert.match(await refusal(() => hubSource('datasets/someone/nothing', { cache: directoryHubCache(root), endpoint: server.url, patience: QUICK }).list!()), /the hub has no such public data set/);
   } finally {
     await server.close();

@@ -11,7 +11,7 @@
  * allows it. A place among the documents is a few numbers, so that reading can stop and go on at the same one.
  */
 import { FileError, UsageError } from '../../errors.ts';
-import { fileName, type FileSource } from '../source.ts';
+import { fileName, Unreachable, type FileSource } from '../source.ts';
 import { binDocuments } from './bin.ts';
 import { jsonDocuments, jsonLines, plainText } from './lines.ts';
 import { parquetRows } from './parquet.ts';
@@ -60,7 +60,7 @@ export interface DocumentOptions {
   rowTokens?: number;
   /** Numbers of files of the list in the order in which they are read; the list's own unless given. */
   order?: readonly number[];
-  /** Go on behind a shard that is broken, and report it here, instead of ending with a FileError. */
+  /** Go on behind a shard that is broken, and report it here, instead of ending with a FileError. What cannot be had for now is not broken. */
   onBroken?: (file: string, reason: string) => void;
 }
 
@@ -106,7 +106,7 @@ export async function* readDocuments(files: readonly TextFile[], options: Docume
         };
       }
     } catch (error) {
-      if (!options.onBroken || !(error instanceof FileError)) throw error;
+      if (!options.onBroken || !(error instanceof FileError) || error instanceof Unreachable) throw error;
       options.onBroken(file, error.message);
     }
   }
