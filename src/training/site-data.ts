@@ -2,6 +2,7 @@
  * The activations that a group of dictionaries learns from, scaled and ready for steps: one pool of examples a site. They are those of tensors,
  * or what a stream brings in rounds; what they are scaled by (measures.ts) is measured once, on all examples of a tensor or on the first round.
  */
+import { UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';
 import { addScaled, gatherExamples, gatherRows, meanColumns, narrow16, normalizeRows, rowWindows, sub, Tensor, vec4s } from '../tensor/index.ts';
 import { measuresOf, PartMeasures, type Measures, type MeasureSettings } from './measures.ts';
@@ -36,6 +37,8 @@ export class SiteData {
   private readonly together: Tensor | null;
   private readonly apart: readonly Tensor[];
   private readonly means: readonly Tensor[];
+  /** Examples of the round that have come into each pool. */
+  private readonly received: number[];
   private readonly ones: Tensor;
   private readonly identity: Tensor;
   /** Part of an order, where pools lie apart. */
@@ -56,6 +59,7 @@ export class SiteData {
     this.apart = together ? [] : sites.map(() => Tensor.zeros(gpu, [examples, this.width], storage));
     this.mean = Tensor.zeros(gpu, [pools, this.width]);
     this.means = sites.map(() => Tensor.zeros(gpu, [this.width]));
+    this.received = sites.map(() => 0);
     this.x = Tensor.empty(gpu, [pools, maxRows, this.width]);
     this.ones = Tensor.from(gpu, new Float32Array(pools).fill(1), [pools]);
     this.identity = Tensor.from(gpu, Uint32Array.from({ length: examples }, (_, i) => i), [examples]);
@@ -130,19 +134,27 @@ export class SiteData {
     this.centres[pool] = mean && this.gpu.keep(Tensor.from(this.gpu, mean, [this.realWidth]));
   }
 
-  /** Before a round of a stream, and after it. */
+  /** Before a round of a stream. */
   startRound(): void {
-    for (const pool of this.streamed()) this.gpu.clear(this.means[pool]!, this.means[pool]!.byteLength);
+    for (const pool of this.streamed()) {
+      this.received[pool] = 0;
+      this.gpu.clear(this.means[pool]!, this.means[pool]!.byteLength);
+    }
   }
 
+  /** After it. Throws UsageError, naming the site, if examples are missing. */
   endRound(): void {
-    for (const pool of this.streamed()) place(this.gpu, this.means[pool]!, this.mean, pool);
+    for (const pool of this.streamed()) {
+      if (this.received[pool] !== this.examples) throw new UsageError(`training ${this.sites[pool]!.name}: the stream brings ${this.received[pool]} of ${this.examples} examples of a round`);
+      place(this.gpu, this.means[pool]!, this.mean, pool);
+    }
   }
 
   /** Scales examples [n, width] into a pool, where they are number `at` and on, and adds their share to its mean. */
   put(pool: number, rows: Tensor, at: number): void {
     const { gpu, together, examples, width, settings: { inputs } } = this;
     const n = rows.shape[0]!;
+    this.received[pool]! += n;
     gpu.scope(() => {
       const centre = this.centres[pool];
       const moved = centre ? sub(rows, centre) : isOwnScale(inputs) ? normalizeRows(rows, inputs).rows : rows;

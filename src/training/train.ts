@@ -1,4 +1,5 @@
 /** Training many sparse autoencoders at once: the loop around batches of dictionaries. */
+import { UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';
 import { Sae } from '../dictionary/index.ts';
 import { Tensor } from '../tensor/index.ts';
@@ -12,7 +13,7 @@ import { batchOf, learningRateFactor, samplesAfter, scheduleOf, type Schedule } 
 import { checkJobs, checkSettings, isOwnScale, type SaeJob, type TrainSettings } from './settings.ts';
 import type { Measures } from './measures.ts';
 import { fillSites, measureSites, SiteData } from './site-data.ts';
-import type { ActivationStream } from './stream.ts';
+import { StreamedExamples, type ActivationStream } from './stream.ts';
 
 export interface TrainOptions extends Partial<TrainSettings> {
   /** Called at the end of an epoch with a record for each dictionary, in the jobs' order; the run waits for it. */
@@ -113,6 +114,8 @@ class Run {
   async open(resume?: Uint8Array): Promise<void> {
     const checkpoint = resume && await readCheckpoint(resume);
     const { gpu, jobs, settings, schedule: { maxRows, perEpoch }, stream } = this;
+    const streamed = jobs.find(({ data }) => data instanceof StreamedExamples);
+    if (streamed && !stream) throw new UsageError(`training ${streamed.name}: its data come from a stream, and the run has none`);
     const groups = groupJobs(gpu.limits, jobs, settings.features, maxRows);
     for (const group of groups) {
       const own = group.jobs.map((i) => jobs[i]!);

@@ -169,6 +169,14 @@ test('a dictionary trained on centred or normalised inputs takes activations as 
   data.dispose();
 });
 
+test('a stream that is missing, or brings too little, is told by the dictionary that waits for it', async () => {
+  const stream = streamOf([[values(1)]]);
+  const train = (options: Partial<TrainOptions>) => trainSaes(gpu, [{ name: 'waiting', data: stream.data[0]!, l1: 1, seed: 1 }], { features: 8, epochs: 1, batch: 20, inputs: 'none', ...options });
+  assert.match(await refusal(() => train({}), UsageError), /waiting: its data come from a stream, and the run has none/);
+  const half: ActivationStream = { ...stream, fill: (round, put) => stream.fill(round, (site, rows, at) => { if (at < n / 2) put(site, rows, at); }) };
+  assert.match(await refusal(() => train({ stream: half }), UsageError), /waiting: the stream brings \d+ of 91 examples of a round/);
+});
+
 test('a centred run in halves goes on from a checkpoint with its own measures, bit for bit', async () => {
   const rounds = [5, 6, 7, 8].map((seed) => [values(seed)]);
   const run = async (options: Partial<TrainOptions>) => {
