@@ -165,10 +165,6 @@ export class Sae implements Dictionary {
     });
   }
 
-  private normalized(activations: Tensor): Tensor {
-    return this.normalization ? normalizeRows(activations, this.normalization).rows : activations;
-  }
-
   /** Codes times the example's scale: what d_j is multiplied by in the activation. */
   additions(examples: Pick<Examples, 'activations'>): Tensor {
     const { normalization } = this;
@@ -199,6 +195,10 @@ export class Sae implements Dictionary {
       if (this.gram) this.gram.gpu.keep(this.gram);
     }
     return this.gram;
+  }
+
+  private normalized(activations: Tensor): Tensor {
+    return this.normalization ? normalizeRows(activations, this.normalization).rows : activations;
   }
 
   private checkWidth(activations: Tensor): void {
