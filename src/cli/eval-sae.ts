@@ -1,12 +1,12 @@
 /** `diffract eval sae`: metrics of dictionaries on text, by SAELens' names, and as result files in SAEBench's form. */
 import { readdir, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { Option, type Command } from 'commander';
 import { loadSae, readSaeConfig, splitAddress, type Sae, type SaeChoice, type SaeFileConfig, type SaeMetadata } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import { evaluateDictionaries, saebenchResult, type SaeBenchResult } from '../evaluation/index.ts';
 import { openSource, type FileSource } from '../files/index.ts';
-import { writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
+import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import { NO_PROCESSING, type Gpt2, type WeightProcessing, type WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
 import { stoppable } from './evaluation.ts';
@@ -87,8 +87,7 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
     try {
       for (const same of groupsOf(alike, (one) => JSON.stringify(packingFor(model, options, one.config.metadata, content)))) {
         const packing = packingFor(model, options, same[0]!.config.metadata, content);
-        if (packing.text?.part === 'held-out' && !options.part) note(`of the text only the ${(packing.text.flags.heldOut! * 100).toPrecision(2)}% that training held out are read; --part all reads everything`);
-        for (const some of portions(same)) await measure(model, some, { options, content, packing, signal, results, broken });
+        for (const some of portions(same)) await measure(model, some, { options, content, packing, signal, results, broken, told: some[0] !== same[0] });
       }
     } finally {
       model.dispose();
@@ -101,10 +100,10 @@ async function run(options: Options, signal: AbortSignal): Promise<void> {
   else process.stdout.write(ordered.length === 1 ? metricsTable(ordered[0]!) : summaryTable(all.map(({ name }, i) => ({ name, result: ordered[i]! }))));
 }
 
-interface Work { options: Options; content: SaeContent; packing: Packing; signal: AbortSignal; results: Map<Named, SaeBenchResult>; broken: Map<string, string> }
+interface Work { options: Options; content: SaeContent; packing: Packing; signal: AbortSignal; results: Map<Named, SaeBenchResult>; broken: Map<string, string>; told: boolean }
 
 /** Measures dictionaries that share their tokens. */
-async function measure(model: Gpt2, some: readonly Named[], { options, content, packing, signal, results, broken }: Work): Promise<void> {
+async function measure(model: Gpt2, some: readonly Named[], { options, content, packing, signal, results, broken, told }: Work): Promise<void> {
   const text = new SaeText(model, packing, content, options);
   const places = some.map(({ path, config }) => placeOf(options, path, config.metadata));
   const saes: Sae[] = [];
@@ -119,6 +118,7 @@ async function measure(model: Gpt2, some: readonly Named[], { options, content, 
       saes.push(sae);
       for (const warning of sae.warnings) note(`${sae.name}: ${warning}`);
     }
+    if (packing.text?.part === 'held-out' && !options.part && !told) note(`of the text only the ${Number((packing.text.flags.heldOut! * 100).toPrecision(3))}% are read that training held out; --part all reads everything`);
     const metrics = await evaluateDictionaries(model, saes.map((dictionary, i) => ({ dictionary, ...places[i]! })), {
       tokens: text.stream, batch: options.batch, excludeTokens: packing.exclude, meanAblation: true, signal, onProgress: (done, total) => bar.update(done, total ?? Math.max(2 * Math.min(text.limit, done), done)),
     });
@@ -148,7 +148,7 @@ async function namedBy({ sae, hook }: Options): Promise<Named[]> {
   const taken = new Map<string, number>();
   for (const where of sae) {
     // What is no folder of SAELens' layout may be one of another; if not, reading it says so.
-    for (const path of await directoriesIn(where).catch(() => [where])) {
+    for (const path of (await directoriesIn(where).catch(() => [where])).sort(byName)) {
       const { directory, file } = splitAddress(path);
       const source = openSource(directory);
       const choice = { ...(file === undefined ? {} : { file }), ...(hook === undefined ? {} : { hook }) };
@@ -161,22 +161,27 @@ async function namedBy({ sae, hook }: Options): Promise<Named[]> {
   return found;
 }
 
+/** k_4 before k_16. */
+const byName = new Intl.Collator('en', { numeric: true }).compare;
+
 const RESULT = '_eval_results.json';
 
 /**
  * What writes the results: of one dictionary a file of the name, unless that is a directory; of several a directory of such files, whole or not at
- * all. Throws UsageError for a directory that holds anything else, which would be lost.
+ * all. Throws UsageError for a directory that holds anything else, which would be lost, and FileError for a place where nothing can be written.
  */
 async function writerFor(out: string, all: readonly Named[]): Promise<(results: readonly SaeBenchResult[]) => Promise<void>> {
   const asText = (result: SaeBenchResult): string => `${JSON.stringify(result, null, 1)}\n`;
   const there = await stat(out).catch(() => null);
   if (all.length === 1) {
     const path = there?.isDirectory() ? join(out, `${all[0]!.name}${RESULT}`) : out;
+    await assertWritable(dirname(resolve(path)));
     return ([result]) => writeFileAtomic(path, asText(result!));
   }
   if (there && !there.isDirectory()) throw new UsageError(`--out ${out}: is a file; results of ${all.length} SAEs need a directory`);
   const other = there ? (await readdir(out)).find((name) => !name.endsWith(RESULT)) : undefined;
   if (other !== undefined) throw new UsageError(`--out ${out}: holds ${other}; results of several SAEs replace a directory whole: give a new or empty one`);
+  await assertWritable(dirname(resolve(out)));
   return (results) => writeDirectoryAtomic(out, Object.fromEntries(results.map((result, i) => [`${all[i]!.name}${RESULT}`, asText(result)])));
 }
 

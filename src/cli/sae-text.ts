@@ -106,7 +106,7 @@ export class SaeText {
       yield row;
     }
     if (this.prompts > 0) return;
-    throw new UsageError(`${part === 'all' ? 'the text' : `the part of the text that is ${part === 'train' ? 'trained on' : 'held out'}`} does not fill one prompt of ${this.packing.context} tokens: give more, a shorter --context${part === 'all' ? '' : ', or --part all'}`);
+    throw new UsageError(`${part === 'all' ? 'the text' : `the part of the text that is ${part === 'train' ? 'trained on' : 'held out'}`} does not fill one prompt of ${this.packing.context} tokens: give more, ${part === 'all' ? 'or a shorter --context' : 'a shorter --context, or --part all'}`);
   }
 }
 

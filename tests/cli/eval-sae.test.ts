@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { saeFiles, Sae } from '../../src/dictionary/index.ts';
+import { saeFiles, Sae, type SaeMetadata } from '../../src/dictionary/index.ts';
 import { saeBenchSchema } from '../../src/evaluation/saebench.ts';
 import { writeDirectoryAtomic } from '../../src/files/node-write.ts';
 import { packageRoot } from '../../src/node-adapter.mjs';
@@ -20,12 +20,10 @@ const mini = join(packageRoot(), 'models', 'ioi-mini');
 test.before.each((context) => { context.folder = mkdtempSync(join(tmpdir(), 'diffract-sae-')); });
 test.after.each(({ folder }) => rmSync(folder, { recursive: true, force: true }));
 
-async function writeSae(path: string): Promise<void> {
+async function writeSae(path: string, metadata: SaeMetadata = { hook_name: 'blocks.0.attn.hook_z', hook_head_index: 3, prepend_bos: true }): Promise<void> {
   const gpu = await testGpu();
   const tensor = (shape: number[], seed: number) => Tensor.from(gpu, random(shape, seed), shape);
-  const sae = new Sae('vanilla tried', { encoder: tensor([20, 32], 1), encoderBias: tensor([20], 2), decoder: tensor([20, 32], 3), decoderBias: tensor([32], 4) }, {
-    hook_name: 'blocks.0.attn.hook_z', hook_head_index: 3, prepend_bos: true,
-  });
+  const sae = new Sae('vanilla tried', { encoder: tensor([20, 32], 1), encoderBias: tensor([20], 2), decoder: tensor([20, 32], 3), decoderBias: tensor([32], 4) }, metadata);
   await writeDirectoryAtomic(path, await saeFiles(sae));
   sae.dispose();
 }
@@ -116,7 +114,7 @@ test('what cannot be used is refused in one line', async ({ folder }) => {
   await writeSae(sae);
   writeFileSync(prompts, JSON.stringify([[5, 'x']]));
   const refuses = async (args: readonly string[], pattern: RegExp) => {
-    const { code, stderr } = await cli(['eval', 'sae', '--model', mini, '--sae', sae, '--out', out, ...args]);
+    const { code, stderr } = await cli(['eval', 'sae', '--model', mini, ...(args.includes('--sae') ? [] : ['--sae', sae]), '--out', out, ...args]);
     assert.is(code, 2, stderr);
     assert.match(stderr, pattern);
     assert.is(stderr.trim().split('\n').length, 1, stderr);
@@ -127,6 +125,11 @@ test('what cannot be used is refused in one line', async ({ folder }) => {
   writeFileSync(prompts, JSON.stringify([[5, 6]]));
   await refuses(['--tokens', prompts, '--hook', 'blocks.0.hook_resid_post'], /made for hook blocks\.0\.attn\.hook_z/);
   await refuses(['--text', join(folder, 'gone.txt')], /gone\.txt: no such file/);
+  const nowhere = join(folder, 'bare');
+  await writeSae(nowhere, {});
+  const book = join(folder, 'book.txt');
+  writeFileSync(book, 'Mary and John went to the park.');
+  await refuses(['--sae', nowhere, '--text', book, '--hook', 'blocks.0.hook_resid_post'], /dictionary .*bare: takes activations of width 32, but its site blocks\.0\.hook_resid_post has width 128/);
 });
 
 test.run();
