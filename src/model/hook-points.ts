@@ -6,6 +6,9 @@ import { NO_ROW, rowOf, type Rows } from './plan.ts';
 import { depthOf, type Hook, type HookKind, type Hooks } from './sites.ts';
 import type { ResolvedSplice, SpliceSite } from './splice.ts';
 
+/** Codes that nobody asks for are made of so many rows at a time that they take about this. */
+const CODES_BYTES = 2 ** 27;
+
 /** An edit that has been checked. */
 export interface ResolvedEdit {
   hook: Hook;
@@ -96,16 +99,21 @@ export class HookPoints {
     if (point.cached) this.cache.set(point.cached.name, this.whole(point.cached, field));
   }
 
-  /** Puts a dictionary's output in the place of the activation, in the rows that are carried. */
+  /** Puts a dictionary's output in the place of the activation, in the rows that are carried: all at once where something within it is asked for, else as many as memory should hold codes of. */
   private splice(splice: ResolvedSplice, field: Field, rows: Rows): void {
-    const { head, positions } = splice;
+    const { dictionary, head, positions, sites } = splice;
     const own: Rows = positions ? { starts: positions, count: 1 } : rows;
-    const index = this.upload(positions ? this.rowsOf(field, rows, null, positions) : Uint32Array.from({ length: this.batch * rows.count }, (_, row) => row));
-    const offset = field.offset + columnOf(field, head);
-    const x = gatherRows(field.tensor, index, { offset, width: head === null ? field.width : field.headWidth });
-    const out = this.through(splice, x, own);
-    scatterRows(field.tensor, index, out, { offset });
-    for (const tensor of [index, x, out]) tensor.dispose();
+    const all = positions ? this.rowsOf(field, rows, null, positions) : Uint32Array.from({ length: this.batch * rows.count }, (_, row) => row);
+    const range = { offset: field.offset + columnOf(field, head), width: head === null ? field.width : field.headWidth };
+    const asked = Object.values(sites).some((site) => this.points.has(site.name));
+    const each = asked ? all.length : Math.max(1, Math.floor(CODES_BYTES / (4 * dictionary.features)));
+    for (let start = 0; start < all.length; start += each) {
+      const index = this.upload(all.slice(start, start + each));
+      const x = gatherRows(field.tensor, index, range);
+      const out = this.through(splice, x, own);
+      scatterRows(field.tensor, index, out, range);
+      for (const tensor of [index, x, out]) tensor.dispose();
+    }
   }
 
   /** What a dictionary makes of activations [rows, dIn], with what is asked for at its sites on the way (splice.ts). */

@@ -293,4 +293,38 @@ function real(values: Float32Array, shape: readonly number[]): number[] {
   });
 }
 
+test('an edit of one column leaves the others: the same as an edit of whole rows that holds them', async () => {
+  const model = await load();
+  const gpu = await testGpu();
+  const clean = model.run(PROMPTS, { cache: ['blocks.1.attn.hook_pattern', 'blocks.1.attn.hook_z', 'blocks.1.mlp.hook_post'], logits: 'none' });
+  try {
+    for (const written of [{ hook: 'blocks.1.attn.hook_z', head: 2, add: true, seed: 1 }, { hook: 'blocks.1.mlp.hook_post', positions: SOME, seed: 2 }, { hook: 'blocks.1.attn.hook_pattern', add: true, seed: 3 }, { hook: 'blocks.1.attn.hook_pattern', head: 1, seed: 4 }] as Written[]) {
+      const { hook, head, positions, add, seed } = written;
+      const [column, rowWidth] = [2, isPattern(hook) ? LONGEST : widthOf(written)];
+      const rows = (PROMPTS.length * (positions === undefined ? LONGEST : 1) * widthOf(written)) / rowWidth;
+      const one = random(rows, seed).map(Math.abs);
+      // What is there: rows in the order of prompt, head (for a pattern), position.
+      const there = await clean.get(hook).read();
+      const stride = isPattern(hook) ? LONGEST : there.length / (PROMPTS.length * LONGEST);
+      const whole = Float32Array.from({ length: rows * rowWidth }, (_, i) => {
+        const [row, at] = [Math.floor(i / rowWidth), i % rowWidth];
+        const perPrompt = rows / PROMPTS.length;
+        const prompt = Math.floor(row / perPrompt);
+        const source = isPattern(hook) ? (head === undefined ? row : (prompt * HEADS + head) * LONGEST + row % LONGEST) : prompt * LONGEST + (positions === undefined ? row % LONGEST : (positions as number[])[prompt]!);
+        const value = there[source * stride + (isPattern(hook) ? 0 : (head ?? 0) * rowWidth) + at]!;
+        return at === column ? (add ? value + one[row]! : one[row]!) : value;
+      });
+      const [few, all] = [Tensor.from(gpu, one, [PROMPTS.length, one.length / PROMPTS.length]), Tensor.from(gpu, whole, [PROMPTS.length, whole.length / PROMPTS.length])];
+      const edit = { hook, head, positions };
+      const [found, right] = [await logitsOf(model, [{ ...edit, add, column, values: few }]), await logitsOf(model, [{ ...edit, values: all }])];
+      assert.ok(relativeError(found, right) <= TOLERANCE, `${JSON.stringify(written)}: ${relativeError(found, right)}`);
+      few.dispose();
+      all.dispose();
+    }
+  } finally {
+    clean.dispose();
+    model.dispose();
+  }
+});
+
 test.run();
