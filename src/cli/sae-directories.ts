@@ -130,7 +130,10 @@ function frequent(sae: Sae, minFrequency: number, path: string): { dictionary: S
   const filter = { kept, dropped, minFrequency };
   if (dropped === 0) return { dictionary: sae, filter };
   try {
-    note(`${path}: ${dropped} of ${sae.features} features are left out, which were active on fewer than one in ${Math.round(1 / minFrequency)} tokens in training`);
+    const counted = sae.metadata['sparsity_examples'];
+    // Too few tokens tell nothing but whether there was any activity at all.
+    const none = typeof counted === 'number' && counted * minFrequency < 1 ? `, none of the ${counted} that were counted` : '';
+    note(`${path}: ${dropped} of ${sae.features} features are left out, which were active on fewer than one in ${Math.round(1 / minFrequency)} tokens in training${none}`);
     return { dictionary: withFeatures(sae, kept), filter };
   } finally {
     sae.dispose();

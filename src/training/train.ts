@@ -260,10 +260,12 @@ class Run {
     const { k } = batch.jobNow(i);
     const signed = (variant === 'gated' && this.settings.signedMagnitude) || (variant === 'topk' && this.settings.signedTopk);
     const sparsity = { ...(l1 === undefined ? {} : { l1_coefficient: l1 }), ...(k === undefined ? {} : { k }) };
-    return new Sae(name, batch.finished(i), { ...metadata, variant, ...sparsity, seed, activation_scale: batch.scales[i]!, training_steps: this.step }, {
+    // Of a task's prompts they say nothing of how rare a feature is.
+    const frequencies = this.stream ? this.frequencies[job] ?? null : null;
+    const counted = frequencies ? { sparsity_examples: this.examples } : {};
+    return new Sae(name, batch.finished(i), { ...metadata, variant, ...sparsity, seed, activation_scale: batch.scales[i]!, training_steps: this.step, ...counted }, {
       variant, ...(k === undefined ? {} : { k }), ...(signed ? { signed } : {}), ...(isOwnScale(this.settings.inputs) ? { normalization: this.settings.inputs } : {}),
-      // Of a task's prompts it says nothing of how rare a feature is.
-      frequencies: this.stream ? this.frequencies[job] ?? null : null,
+      frequencies,
     });
   }
 

@@ -33,7 +33,7 @@ async function write(name: string, width: number, metadata: SaeMetadata, frequen
 test.before(async () => {
   model = await Gpt2.load(gpu, directorySource(IOI_MINI));
   await write('task', 32, { hook_name: 'blocks.0.attn.hook_z', hook_head_index: 3, position: 'end' });
-  await write('head', 32, { hook_name: 'blocks.0.attn.hook_z', hook_head_index: 3 }, Float32Array.from({ length: 12 }, (_, f) => (f < 4 ? 1e-7 : f === 4 ? 0 : 1e-3)));
+  await write('head', 32, { hook_name: 'blocks.0.attn.hook_z', hook_head_index: 3, sparsity_examples: 65536 }, Float32Array.from({ length: 12 }, (_, f) => (f < 4 ? 1e-7 : f === 4 ? 0 : 1e-3)));
   await write('all', 128, { hook_name: 'blocks.1.attn.hook_z', hook_head_index: null, reshape_activations: 'hook_z' });
   await write('residual', 128, { hook_name: 'blocks.0.hook_resid_post' }, new Float32Array(12).fill(0.1));
   await write('mid', 128, { hook_name: 'blocks.1.hook_resid_mid' });
@@ -74,7 +74,7 @@ test('dictionaries of text serve what they reach, apart from those of the task',
     'vanilla λ=2 (text) #3 [vanilla (text)] text * blocks.0.attn.hook_z:3',
   ]);
   assert.equal(found.map(({ dropped, features }) => [dropped, features]), [[undefined, 12], [5, 7], [undefined, 12], [0, 12], [undefined, 12], [0, 12], [undefined, 12], [undefined, 12], [5, 7]]);
-  assert.match(notes, /head: 5 of 12 features are left out, which were active on fewer than one in 1000000 tokens in training\n/);
+  assert.match(notes, /head: 5 of 12 features are left out, which were active on fewer than one in 1000000 tokens in training, none of the 65536 that were counted\n/);
   assert.match(notes, /nameless: it does not say at which hook it was trained; it is used at blocks\.0\.attn\.hook_z\n/);
   assert.equal((await load(['head'], { minFrequency: 1e-8 })).map(({ dropped, features }) => [dropped, features]), [[1, 11]]);
   await load(['silent']);

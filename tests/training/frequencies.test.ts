@@ -55,6 +55,7 @@ test('frequencies are those of the last round, in snapshots those of the round t
   for (const sae of saes) {
     const [last, before] = [await shares(sae, round(2)), await shares(sae, round(1))];
     near(sae.frequencies!, last);
+    assert.is(sae.metadata['sparsity_examples'], examples);
     assert.ok(last.some((share) => share > 0) && last.some((share) => share < 0.5) && last.some((share, f) => Math.abs(share - before[f]!) > 3 / examples), 'rounds differ');
     assert.ok('sparsity.safetensors' in await saeFiles(sae));
     sae.dispose();
