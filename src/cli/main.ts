@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command line. Exit codes: 0 done, 1 a fault of ours (or a failed check), 2 bad input, 3 the GPU device was lost, 130 stopped by Ctrl-C. */
+/** The command line. Exit codes: 0 done, 1 a fault of ours (or a failed check), 2 bad input, 3 the GPU device was lost, 130 stopped by Ctrl-C, 143 by SIGTERM. */
 import { Command, CommanderError } from 'commander';
 import { register as activations } from './activations.ts';
 import { register as demo } from './demo.ts';

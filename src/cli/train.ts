@@ -52,7 +52,7 @@ Examples:
   diffract train --model models/ioi-mini --sites z@L0H3@end,z@L0H2@end --variants gated,topk --l1 0.5,1,2.5 --k 3,6 --out saes
   diffract train --model gpt2 --text shards/ --site blocks.8.hook_resid_pre --d-sae 24576 --variants topk --k 32 --tokens 100000000 --out res8
 
-Ctrl-C stops before the next step and leaves a checkpoint; the same command with --resume goes on from it, and ends with the same bytes.`)
+Ctrl-C, or SIGTERM, stops before the next step and leaves a checkpoint; the same command with --resume goes on from it, and ends with the same bytes.`)
     .action(train);
 }
 

@@ -1,29 +1,34 @@
 /** What training commands share: kinds of dictionaries, the run with its log, checkpoints and Ctrl-C, and the saved directories. */
-import { appendFile, readFile } from 'node:fs/promises';
+import { appendFile, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { saeFiles, type Sae } from '../dictionary/index.ts';
-import { FileError, UsageError } from '../errors.ts';
+import { DeviceLostError, DiffractError, FileError, GpuOutOfMemoryError, NumberError, UsageError } from '../errors.ts';
+import { describeFault } from '../files/node-directory.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import type { Gpu } from '../gpu/index.ts';
 import {
-  checkVariant, logLine, readCheckpoint, RELEASED_TRAINING, trainSaes, trainVariants, variantPolicies, type LogRecord, type SaeJob, type TrainOptions, type TrainResult, type TrainVariant,
+  checkVariant, logLine, parseLogLine, RELEASED_TRAINING, trainSaes, trainVariants, variantPolicies, type LogRecord, type SaeJob, type TrainOptions, type TrainResult, type TrainVariant,
 } from '../training/index.ts';
-import { list, note, printJson, progress, realNumber, wholeNumber } from './terminal.ts';
+import { list, note, progress, realNumber, wholeNumber } from './terminal.ts';
+import { CheckpointFolder, CHECKPOINTS, newestCheckpoint, type FoundCheckpoint } from './training-checkpoints.ts';
+import { checkSameRun, readRecord, RECORD, recordText, runRecord, type RunRecord } from './training-record.ts';
 import { scheduleOptions, type ScheduleFlags } from './training-schedule.ts';
 
-const CHECKPOINT = 'checkpoint.safetensors';
+/** Steps between checkpoints. */
+const CHECKPOINT_STEPS = 500;
 const METRICS = 'metrics.jsonl';
 
 /** Flags of every training command. */
 export interface TrainingFlags extends ScheduleFlags {
-  variants: string[]; l1: string[]; k: string[]; snapshots: string[]; asReleased: string[]; out: string; lr?: number; seed: number; resume?: string; checkpointEvery: number; json?: boolean;
+  variants: string[]; l1: string[]; k: string[]; snapshots: string[]; asReleased: string[]; out: string; lr?: number; seed: number; resume?: string; json?: boolean;
+  checkpointEvery?: number; checkpointTokens?: number; keepCheckpoints: number;
 }
 
 /** For commander: what every training command takes. */
 export function trainingOptions(command: Command): Command {
   return scheduleOptions(command
-    .requiredOption('--out <dir>', 'directory for dictionaries, metrics.jsonl and the checkpoint')
+    .requiredOption('--out <dir>', 'directory for dictionaries, metrics.jsonl and checkpoints')
     .option('--variants <list>', `kinds of dictionaries, of ${trainVariants.join(', ')}`, list, ['vanilla'])
     .option('--l1 <list>', 'sparsity weights λ, for activations scaled to a mean length of √width; all variants but topk and batchtopk', list, ['0.5', '1', '2.5'])
     .option('--k <list>', 'numbers of active features; topk and batchtopk', list, ['2', '4', '8'])
@@ -31,8 +36,10 @@ export function trainingOptions(command: Command): Command {
     .option('--as-released <list>', `do as the paper's released code does: ${Object.keys(RELEASED_TRAINING).join(', ')}`, list, [])
     .option('--lr <rate>', 'learning rate; by default each variant has its own', realNumber(0))
     .option('--seed <n>', 'seed of the data, initial weights and the order of the data', wholeNumber(0), 0)
-    .option('--checkpoint-every <steps>', 'steps between checkpoints', wholeNumber(1), 500)
-    .option('--resume <dir>', 'go on from the checkpoint in this directory')
+    .option('--checkpoint-every <steps>', `steps between checkpoints (default: ${CHECKPOINT_STEPS})`, wholeNumber(1))
+    .option('--checkpoint-tokens <n>', 'the same in tokens, or whatever the examples are', wholeNumber(1))
+    .option('--keep-checkpoints <n>', 'how many of the newest checkpoints to keep', wholeNumber(1), 2)
+    .option('--resume <dir>', 'go on from the newest whole checkpoint in this directory')
     .option('--json', 'print the final figures as JSON'));
 }
 
@@ -70,69 +77,146 @@ export function jobOf({ variant, value }: Kind, place: string, data: SaeJob['dat
   };
 }
 
+/** What a run begins with: where another was stopped, or that it was finished. */
+export interface Opened { from: FoundCheckpoint | null; finished: RunRecord | null }
+
 /** Proves that the directory can be written and reads the checkpoint to go on from, before anything takes time. */
-export async function openRun({ out, resume }: Pick<TrainingFlags, 'out' | 'resume'>): Promise<Uint8Array | undefined> {
+export async function openRun({ out, resume, checkpointEvery, checkpointTokens }: Pick<TrainingFlags, 'out' | 'resume' | 'checkpointEvery' | 'checkpointTokens'>): Promise<Opened> {
+  if (checkpointEvery !== undefined && checkpointTokens !== undefined) throw new UsageError('--checkpoint-every and --checkpoint-tokens both say when checkpoints are written: give one');
   await assertWritable(out);
-  return resume === undefined ? undefined : readCheckpointFile(resume);
+  const finished = resume === undefined ? null : await readRecord(resume);
+  return { finished, from: resume === undefined || finished ? null : await newestCheckpoint(resume, note) };
 }
 
-/** Trains the jobs, logs, keeps checkpoints, saves the dictionaries in their folders and reports. Ctrl-C leaves a checkpoint and exit code 130. */
-export async function runTraining(gpu: Gpu, jobs: readonly SaeJob[], folders: readonly string[], settings: TrainOptions, flags: TrainingFlags & { resumed?: Uint8Array }): Promise<void> {
-  const { out, resumed: resume } = flags;
+/** Who looks at a run while it runs; it changes nothing of what is written. */
+export interface TrainingView {
+  step(done: number, total: number): void;
+  log(records: readonly LogRecord[]): void;
+  /** Leaves the terminal as it was. May be called again. */
+  stop(): void;
+}
+
+/** What a run writes with and shows itself by. */
+export interface RunMeans {
+  write: typeof writeFileAtomic;
+  append(path: string, text: string): Promise<void>;
+  writeDirectory: typeof writeDirectoryAtomic;
+  view: TrainingView;
+  say(line: string): void;
+  print(text: string): void;
+}
+
+/** Signals that stop a run, and the exit codes that tell of it. */
+const STOPS = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/**
+ * Trains the jobs, logs, keeps checkpoints, saves the dictionaries in their folders and reports. Ctrl-C and SIGTERM leave a checkpoint and exit code 130 or 143. Errors of
+ * files, numbers and the device name the checkpoint to go on from.
+ */
+export async function runTraining(gpu: Gpu, jobs: readonly SaeJob[], folders: readonly string[], settings: TrainOptions, flags: TrainingFlags & { resumed: Opened }, given: Partial<RunMeans> = {}): Promise<void> {
+  const { out, resumed: { from, finished } } = flags;
+  const means: RunMeans = { write: writeFileAtomic, append: appendLines, writeDirectory: writeDirectoryAtomic, view: given.view ?? barView(), say: note, print: (text) => { process.stdout.write(text); }, ...given };
+  const { stream: _stream, ...plain } = settings;
+  if (finished) {
+    checkSameRun(finished, runRecord(plain, jobs, folders, finished.steps, []), flags.resume!);
+    printFigures({ finished: true, step: finished.steps, steps: finished.steps, final: finished.final }, { ...flags, out: flags.resume! }, means);
+    means.say(`the run in ${flags.resume} is finished after ${finished.steps} steps: nothing is left to do`);
+    return;
+  }
+  const { view } = means;
   const metrics = join(out, METRICS);
-  await startMetrics(metrics, resume);
-  const checkpoint = join(out, CHECKPOINT);
+  const checkpoints = new CheckpointFolder(out, flags.keepCheckpoints, from, means.write);
   const stop = new AbortController();
-  const onInterrupt = (): void => stop.abort();
-  process.once('SIGINT', onInterrupt);
-  const bar = progress('training SAEs');
-  let latest = '';
+  const onSignal = (signal: keyof typeof STOPS): void => stop.abort(signal);
+  for (const signal of Object.keys(STOPS)) process.once(signal, onSignal);
   const started = performance.now();
   try {
+    await startMetrics(metrics, from?.step ?? 0, means);
+    // It told of a run that was here before.
+    await rm(join(out, RECORD), { force: true });
     const result = await trainSaes(gpu, jobs, {
-      ...settings, signal: stop.signal, checkpointEvery: flags.checkpointEvery, ...(resume ? { resume } : {}),
+      ...settings, signal: stop.signal, checkpointEvery: stepsBetween(flags, settings), ...(from ? { resume: from.bytes } : {}),
       onLog: async (records) => {
-        latest = summary(records);
-        await appendFile(metrics, records.map(logLine).join('')).catch((cause: Error) => { throw new FileError(`cannot write ${metrics}: ${cause.message}`, { cause }); });
+        view.log(records);
+        await means.append(metrics, records.map(logLine).join('')).catch((cause: NodeJS.ErrnoException) => { throw new FileError(`cannot write ${metrics}: ${describeFault(cause)}`, { cause }); });
       },
-      onStep: (done, total) => bar.update(done, total, latest),
-      onCheckpoint: (bytes) => writeFileAtomic(checkpoint, bytes),
-      onSnapshot: (epoch, saes) => saveAll(saes, folders, join(out, 'snapshots', String(epoch))),
+      onStep: (done, total) => view.step(done, total),
+      onCheckpoint: (bytes, step) => checkpoints.put(bytes, step),
+      onSnapshot: (epoch, saes) => saveAll(saes, folders, join(out, 'snapshots', String(epoch)), means),
     });
-    bar.stop();
-    if (result.checkpoint) await writeFileAtomic(checkpoint, result.checkpoint);
-    else await saveAll(result.saes, folders, out);
-    report(result, flags, checkpoint, (performance.now() - started) / 1000);
-    if (result.checkpoint) for (const sae of result.saes) sae.dispose();
-  } finally {
-    bar.stop();
-    process.off('SIGINT', onInterrupt);
-  }
-}
-
-async function readCheckpointFile(directory: string): Promise<Uint8Array> {
-  const path = join(directory, CHECKPOINT);
-  try {
-    return await readFile(path);
+    view.stop();
+    if (result.checkpoint) {
+      for (const sae of result.saes) sae.dispose();
+      await checkpoints.put(result.checkpoint, result.step);
+    } else {
+      await saveAll(result.saes, folders, out, means);
+      await means.write(join(out, RECORD), recordText(runRecord(plain, jobs, folders, result.steps, result.final)));
+    }
+    printFigures(result, flags, means);
+    if (result.finished) means.say(`${result.saes.length} dictionaries after ${result.steps} steps in ${((performance.now() - started) / 1000).toFixed(1)} s: ${out}`);
+    else {
+      means.say(`stopped after step ${result.step} of ${result.steps}; go on with the same command and --resume ${out} (${checkpoints.last!.path})`);
+      process.exitCode = STOPS[stop.signal.reason as keyof typeof STOPS];
+    }
   } catch (cause) {
-    throw new FileError(`--resume: cannot read ${path}: ${(cause as Error).message}`, { cause });
+    throw withCheckpoint(cause, checkpoints, flags);
+  } finally {
+    view.stop();
+    for (const signal of Object.keys(STOPS)) process.off(signal, onSignal);
   }
 }
 
-/** A new run starts with an empty file; one that goes on from a checkpoint keeps what was logged up to it. */
-async function startMetrics(path: string, resume: Uint8Array | undefined): Promise<void> {
-  const last = resume ? (await readCheckpoint(resume)).step : 0;
-  const old = last > 0 ? await readFile(path, 'utf8').catch(() => '') : '';
-  const kept = old.split('\n').filter((line) => line !== '' && (JSON.parse(line) as LogRecord).step <= last);
-  await writeFileAtomic(path, kept.map((line) => `${line}\n`).join(''));
+/** Steps between checkpoints; tokens are brought to the nearest number of whole steps. */
+function stepsBetween({ checkpointEvery, checkpointTokens }: Pick<TrainingFlags, 'checkpointEvery' | 'checkpointTokens'>, { batch }: TrainOptions): number {
+  return checkpointTokens === undefined ? checkpointEvery ?? CHECKPOINT_STEPS : Math.max(1, Math.round(checkpointTokens / (batch ?? 1)));
+}
+
+/** The error with the last checkpoint that is whole in its line, where that helps. */
+function withCheckpoint(error: unknown, { last }: CheckpointFolder, { out, resume }: Pick<TrainingFlags, 'out' | 'resume'>): unknown {
+  const kind = [FileError, NumberError, DeviceLostError, GpuOutOfMemoryError].find((one) => error instanceof one);
+  if (!kind) return error;
+  const { message } = error as DiffractError;
+  const where = last && last.path.startsWith(join(out, CHECKPOINTS)) ? out : resume;
+  const more = last ? `the last checkpoint is whole and of step ${last.step}: ${last.path}${kind === NumberError ? '' : `; go on from it with --resume ${where}`}` : 'there is no checkpoint yet';
+  return new kind(`${message}; ${more}`, { cause: error });
+}
+
+async function appendLines(path: string, text: string): Promise<void> {
+  // On the disk before a checkpoint that counts on them.
+  await appendFile(path, text, { flush: true });
+}
+
+/**
+ * A new run starts with an empty file; one that goes on after `step` keeps what was logged up to it. A last line that was cut short, and what stands behind
+ * one that is broken, go: a run that was killed, or whose disk was full, leaves such.
+ */
+async function startMetrics(path: string, step: number, { write, say }: Pick<RunMeans, 'write' | 'say'>): Promise<void> {
+  const old = step > 0 ? await readFile(path, 'utf8').catch(() => '') : '';
+  const lines = old.split('\n').slice(0, -1);
+  const records = lines.map((line) => { try { return parseLogLine(line, path); } catch { return null; } });
+  const broken = records.indexOf(null);
+  if (broken >= 0) say(`${path}: line ${broken + 1} is broken; it and what follows are left out`);
+  await write(path, lines.filter((_, i) => (broken < 0 || i < broken) && records[i]!.step <= step).map((line) => `${line}\n`).join(''));
 }
 
 /** Writes each dictionary into its folder and disposes it. */
-async function saveAll(saes: readonly Sae[], folders: readonly string[], directory: string): Promise<void> {
-  for (const [i, sae] of saes.entries()) {
-    await writeDirectoryAtomic(join(directory, folders[i]!), await saeFiles(sae));
-    sae.dispose();
+async function saveAll(saes: readonly Sae[], folders: readonly string[], directory: string, { writeDirectory }: Pick<RunMeans, 'writeDirectory'>): Promise<void> {
+  try {
+    for (const [i, sae] of saes.entries()) await writeDirectory(join(directory, folders[i]!), await saeFiles(sae));
+  } finally {
+    for (const sae of saes) sae.dispose();
   }
+}
+
+/** A bar of the steps with the means over all dictionaries. */
+function barView(): TrainingView {
+  const bar = progress('training SAEs');
+  let latest = '';
+  return {
+    step: (done, total) => bar.update(done, total, latest),
+    log: (records) => { latest = summary(records); },
+    stop: () => bar.stop(),
+  };
 }
 
 function summary(records: readonly LogRecord[]): string {
@@ -140,16 +224,8 @@ function summary(records: readonly LogRecord[]): string {
   return `loss ${mean((r) => r.loss).toFixed(3)}  L0 ${mean((r) => r.l0).toFixed(1)}  dead ${(100 * mean((r) => r.dead_fraction)).toFixed(0)}%`;
 }
 
-function report(result: TrainResult, options: Pick<TrainingFlags, 'json' | 'out'>, checkpoint: string, seconds: number): void {
-  if (options.json) printJson({ finished: result.finished, step: result.step, steps: result.steps, out: options.out, dictionaries: result.final });
-  else {
-    const rows = result.final.map((r) => `${r.name.padEnd(32)} ${r.mse.toFixed(3).padStart(9)} ${r.l0.toFixed(2).padStart(8)} ${r.explained_variance.toFixed(4).padStart(10)} ${(100 * r.dead_fraction).toFixed(0).padStart(5)}%`);
-    process.stdout.write(`${'dictionary'.padEnd(32)} ${'mse'.padStart(9)} ${'L0'.padStart(8)} ${'explained'.padStart(10)} ${'dead'.padStart(6)}\n${rows.join('\n')}\n`);
-  }
-  if (result.finished) {
-    note(`${result.saes.length} dictionaries after ${result.steps} steps in ${seconds.toFixed(1)} s: ${options.out}`);
-    return;
-  }
-  note(`stopped after step ${result.step} of ${result.steps}; go on with the same command and --resume ${options.out} (${checkpoint})`);
-  process.exitCode = 130;
+function printFigures({ finished, step, steps, final }: Pick<TrainResult, 'finished' | 'step' | 'steps' | 'final'>, { json, out }: Pick<TrainingFlags, 'json' | 'out'>, { print }: Pick<RunMeans, 'print'>): void {
+  if (json) return print(`${JSON.stringify({ finished, step, steps, out, dictionaries: final }, null, 1)}\n`);
+  const rows = final.map((r) => `${r.name.padEnd(32)} ${r.mse.toFixed(3).padStart(9)} ${r.l0.toFixed(2).padStart(8)} ${r.explained_variance.toFixed(4).padStart(10)} ${(100 * r.dead_fraction).toFixed(0).padStart(5)}%`);
+  print(`${'dictionary'.padEnd(32)} ${'mse'.padStart(9)} ${'L0'.padStart(8)} ${'explained'.padStart(10)} ${'dead'.padStart(6)}\n${rows.join('\n')}\n`);
 }

@@ -1,8 +1,10 @@
 /**
  * Checkpoints: one safetensors file that holds all a run needs to go on bit for bit: weights and Adam's moments of every dictionary,
  * counters of the current epoch, and in the header's metadata, as JSON, the step, the settings and the jobs. The data's order, schedules and
- * random choices are functions of these. A single file, so that a writer that is whole or not at all keeps the checkpoint whole.
+ * random choices are functions of these. A single file, so that a writer that is whole or not at all keeps the checkpoint whole; and it holds a
+ * digest of all its other bytes, so that damage on the disk is found, within tensors too.
  */
+import { sha256 } from '../digest.ts';
 import { FileError, NumberError, UsageError } from '../errors.ts';
 import { encodeSafetensors, memorySource, openSafetensors, type TensorToWrite } from '../files/index.ts';
 import type { Tensor } from '../tensor/index.ts';
@@ -11,7 +13,12 @@ import { trainDefaults, variantOf, type TrainSettings } from './settings.ts';
 import type { TrainVariant } from './variants.ts';
 
 const FORMAT = 'diffract SAE training checkpoint';
-const VERSION = '2';
+const VERSION = '3';
+/** Stands in the header before the digest, and holds its place until it is known. */
+const MARK = '"digest":"';
+const NO_DIGEST = '0'.repeat(64);
+/** Hashed at once; what hashes may be limited to 2 GiB. */
+const BLOCK = 2 ** 28;
 /** Settings that change what is reported, not what is computed. */
 const FREE: readonly (keyof TrainSettings)[] = ['logEvery'];
 
@@ -70,7 +77,23 @@ export async function saveCheckpoint(placed: readonly Placed[], step: number, se
     });
   }
   const state: State = { step, settings, jobs, ...(stream === undefined ? {} : { stream }) };
-  return encodeSafetensors(tensors, { format: FORMAT, version: VERSION, state: JSON.stringify(state) });
+  const bytes = encodeSafetensors(tensors, { format: FORMAT, version: VERSION, digest: NO_DIGEST, state: JSON.stringify(state) });
+  const at = digestPlace(bytes);
+  bytes.set(new TextEncoder().encode(await digestAround(bytes, at)), at);
+  return bytes;
+}
+
+/** Where a checkpoint's digest stands. The header begins with format and version, so that it is not far. */
+function digestPlace(bytes: Uint8Array): number {
+  const head = new TextDecoder('latin1').decode(bytes.subarray(0, 512));
+  return head.indexOf(MARK) + MARK.length;
+}
+
+/** The SHA-256 of the SHA-256s of all blocks before and after the 64 bytes at `at`. */
+async function digestAround(bytes: Uint8Array, at: number): Promise<string> {
+  const digests = [await sha256(bytes.subarray(0, at))];
+  for (let from = at + NO_DIGEST.length; from < bytes.length; from += BLOCK) digests.push(await sha256(bytes.subarray(from, from + BLOCK)));
+  return sha256(digests.join(''));
 }
 
 function jobState(batch: SaeBatch, i: number, settings: TrainSettings): JobState {
@@ -82,11 +105,12 @@ function jobState(batch: SaeBatch, i: number, settings: TrainSettings): JobState
   };
 }
 
-/** Reads a checkpoint's bytes. Throws FileError if they are something else or broken. */
+/** Reads a checkpoint's bytes. Throws FileError if they are something else, cut short, or not the bytes that were written. */
 export async function readCheckpoint(bytes: Uint8Array, name = 'checkpoint.safetensors'): Promise<Checkpoint> {
   const file = await openSafetensors(memorySource({ [name]: bytes }), name);
   if (file.metadata['format'] !== FORMAT) throw new FileError(`${name}: not a checkpoint of SAE training`);
   if (file.metadata['version'] !== VERSION) throw new FileError(`${name}: a checkpoint of version ${file.metadata['version']}, but version ${VERSION} is read here`);
+  if (file.metadata['digest'] !== await digestAround(bytes, digestPlace(bytes))) throw new FileError(`${name}: damaged: its bytes are not those that were written`);
   let state: State;
   try {
     state = JSON.parse(file.metadata['state'] ?? '') as State;

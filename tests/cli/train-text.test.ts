@@ -1,6 +1,6 @@
 /** `train --text` as a person uses it: killed and resumed to the same bytes, in SAELens' layout, measured on text, and bad input told in a line. */
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -36,13 +36,23 @@ test('killed and resumed it ends with the bytes of a run that was left alone; th
   assert.match(stderr, /the text was read \d+ times/);
   const report = JSON.parse(stdout);
   assert.equal([report.finished, report.step, report.dictionaries.length], [true, 32, 2]);
-  const child = spawn(process.execPath, [await cliScript(), ...args, '--out', cut], { stdio: 'ignore' });
+  const checkpoints = join(cut, 'checkpoints');
+  const child = spawn(process.execPath, [await cliScript(), ...args, '--keep-checkpoints', '3', '--out', cut], { stdio: 'ignore' });
   const end = new Promise((resolve) => child.on('exit', resolve));
-  while (child.exitCode === null && !existsSync(join(cut, 'checkpoint.safetensors'))) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (child.exitCode === null && !(existsSync(checkpoints) && readdirSync(checkpoints).filter((name) => name.startsWith('step-')).length === 3)) await new Promise((resolve) => setTimeout(resolve, 5));
   child.kill('SIGKILL');
   await end;
+  // As a disk may leave them: the newest checkpoint cut short, the one before with a bit of a tensor turned, and a line of figures that was not written to its end.
+  const [oldest, damaged, newest] = readdirSync(checkpoints).filter((name) => name.startsWith('step-')).sort().slice(-3) as [string, string, string];
+  truncateSync(join(checkpoints, newest), 1000);
+  const bytes = readFileSync(join(checkpoints, damaged));
+  bytes[bytes.length - 99]! ^= 4;
+  writeFileSync(join(checkpoints, damaged), bytes);
+  appendFileSync(join(cut, 'metrics.jsonl'), '{"name":"topk blo');
   const resumed = await cli([...args, '--out', cut, '--resume', cut]);
   assert.is(resumed.code, 0, resumed.stderr);
+  assert.match(resumed.stderr, new RegExp(`passed over .*${newest}: .*; .*${damaged}: damaged: .*: going on from .*${oldest}, after step ${Number(oldest.slice(5, 13))}\\n`));
+  assert.equal(readdirSync(checkpoints).sort(), ['step-00000027.safetensors', 'step-00000030.safetensors']);
   assert.equal(bytesOf(cut), bytesOf(whole));
   assert.is(readFileSync(join(cut, 'metrics.jsonl'), 'utf8'), readFileSync(join(whole, 'metrics.jsonl'), 'utf8'));
 
@@ -117,7 +127,7 @@ test('what cannot be: one line, exit code 2, nothing lost', async ({ folder, arg
   await refused({ '--text': join(folder, 'nowhere.txt') }, /nowhere\.txt: no such file/);
   await refused({ '--site': 'blocks.7.hook_resid_post' }, /blocks\.7\.hook_resid_post/);
   await refused({ '--context': '1000' }, /--context 1000: the model has room for 64 tokens/);
-  await refused({ '--resume': join(folder, 'out') }, /--resume: cannot read .*checkpoint\.safetensors/);
+  await refused({ '--resume': join(folder, 'out') }, /--resume: there is no checkpoint in .*checkpoints/);
 });
 
 test.run();

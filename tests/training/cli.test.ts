@@ -12,7 +12,7 @@ test.before.each((context) => { context.folder = mkdtempSync(join(tmpdir(), 'dif
 test.after.each(({ folder }) => rmSync(folder, { recursive: true, force: true }));
 
 const mini = join(packageRoot(), 'models', 'ioi-mini');
-const small = ['--sites', 'z@L0H3@end,v@L0H3@s2', '--l1', '0.5,2', '--features', '24', '--prompts', '64', '--batch', '16', '--checkpoint-every', '40'];
+const small = ['--sites', 'z@L0H3@end,v@L0H3@s2', '--l1', '0.5,2', '--features', '24', '--prompts', '64', '--batch', '16', '--checkpoint-tokens', '640'];
 
 /** Every file that a dictionary is made of, as bytes. */
 function dictionaries(out: string): Record<string, string> {
@@ -50,7 +50,7 @@ test('trains, and goes on after Ctrl-C to the same bytes', async ({ folder }) =>
   if (stopped !== 0) {
     assert.is(stopped, 130, errors);
     assert.match(errors, /stopped after step \d+ of 160.*--resume/);
-    assert.ok(existsSync(join(cut, 'checkpoint.safetensors')));
+    assert.ok(readdirSync(join(cut, 'checkpoints')).length >= 1);
     assert.equal(dictionaries(cut), {});
     const resumed = await cli([...args, '--out', cut, '--resume', cut]);
     assert.is(resumed.code, 0, resumed.stderr);
@@ -69,7 +69,7 @@ test('trains variants side by side and keeps snapshots', async ({ folder }) => {
   const report = JSON.parse(stdout);
   assert.equal(report.dictionaries.map((r: { variant: string; k: number | null; l1_coefficient: number }) => [r.variant, r.k, r.l1_coefficient]), [['vanilla', null, 0.5], ['gated', null, 0.5], ['topk', 3, 0], ['frozen', null, 0.5]]);
   const folders = ['z@L0H3@end_frozen_l1_0.5', 'z@L0H3@end_gated_l1_0.5', 'z@L0H3@end_l1_0.5', 'z@L0H3@end_topk_k_3'];
-  assert.equal(readdirSync(out).sort(), ['metrics.jsonl', 'snapshots', ...folders]);
+  assert.equal(readdirSync(out).sort(), ['metrics.jsonl', 'run.json', 'snapshots', ...folders]);
   for (const epoch of ['1', '3']) assert.equal(readdirSync(join(out, 'snapshots', epoch)).sort(), folders);
   // λ and K are told as they were at the end of each epoch, of one step each: 0, a third, two thirds and the whole of the way.
   const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n').map((line) => JSON.parse(line));
@@ -95,10 +95,12 @@ test('bad input is refused in one line', async ({ folder }) => {
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--snapshots', 'x'], /--snapshots: "x"/);
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--as-released', 'decay'], /"decay" is no behaviour.*lr-decay/);
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--resample-at', '0.5,2'], /--resample-at: "2" is not a share between 0 and 1/);
+  await refuses(['--model', mini, ...small, '--out', out, '--checkpoint-every', '9'], /--checkpoint-every and --checkpoint-tokens both say/);
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--k-warmup-from', '3'], /--k-warmup-from goes with --k-warmup/);
-  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--resume', folder], /cannot read .*checkpoint\.safetensors/);
-  writeFileSync(join(folder, 'checkpoint.safetensors'), 'not a checkpoint');
-  await refuses(['--model', mini, ...small, '--out', out, '--resume', folder], /checkpoint\.safetensors/);
+  await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', out, '--resume', folder], /--resume: there is no checkpoint in .*checkpoints/);
+  mkdirSync(join(folder, 'checkpoints'));
+  writeFileSync(join(folder, 'checkpoints', 'step-00000040.safetensors'), 'not a checkpoint');
+  await refuses(['--model', mini, ...small, '--out', out, '--resume', folder], /no checkpoint in .* is whole: .*step-00000040\.safetensors: /);
   writeFileSync(join(folder, 'file'), '');
   await refuses(['--model', mini, '--sites', 'z@L0H3@end', '--out', join(folder, 'file')], /cannot write/);
   mkdirSync(out, { recursive: true });
