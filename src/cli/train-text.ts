@@ -79,8 +79,8 @@ interface Plan { tokens: number; snapshotEpochs: number[]; settings: Partial<Tra
 
 async function planOf(options: Omit<Options, 'model'>): Promise<Plan> {
   const { tokens = textDefaults.tokens, inputs, centre, bufferType: storage = 'f32', seed } = options;
-  const settings = {
-    seed, storage, ...releasedTraining(options.asReleased), ...scheduleSettings(options), ...(inputs === undefined ? {} : { inputs }), ...(centre === undefined ? {} : { centre }),
+  const settings: Partial<TrainSettings> = {
+    seed, storage, encoderStart: 'balanced', ...releasedTraining(options.asReleased), ...scheduleSettings(options), ...(inputs === undefined ? {} : { inputs }), ...(centre === undefined ? {} : { centre }),
   };
   return { tokens, settings, snapshotEpochs: options.snapshots.map((text) => wholeOf(text, '--snapshots', 1)), resumed: await openRun(options) };
 }

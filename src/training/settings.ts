@@ -61,6 +61,12 @@ export interface TrainSettings {
   /** Top-k kinds: steps over which K falls to a dictionary's own from `kWarmupFrom`, on a straight line. A start of 0 is the width of the site; none is below the dictionary's K or above its features. */
   kWarmupSteps: number;
   kWarmupFrom: number;
+  /**
+   * Length of encoder columns at the start, of the kinds whose features are all free to be active: 1 (`unit`), or so short that reconstructions
+   * begin as long as the examples (`balanced`): 2 · width / features. With many more features than dimensions unit columns begin with sums
+   * far too long, which take thousands of steps to come down.
+   */
+  encoderStart: 'unit' | 'balanced';
   /** Gated SAEs: the encoder begins as the decoder's transpose (`tied`), or is drawn by itself. */
   gatedStart: 'tied' | 'untied';
   /** Gated SAEs, as released: magnitudes are not rectified, so that codes can be negative. */
@@ -111,7 +117,7 @@ export const trainDefaults: Readonly<TrainSettings> = {
   features: 256, epochs: 60, batch: 128, learningRate: 1e-2, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, inputs: 'root-width', centre: false, storage: 'f32', projectGradient: true,
   resampleAt: [0.25, 0.5], resampleEvery: 0, resampleAtSteps: [], resampleEverySteps: 0, deadAfter: 0, resampling: 'loss', resampleScale: 0.2, resampleNorm: 'features', gatedLossBlock: 1,
   warmupSteps: 100, warmupEpochs: 0, learningRateWarmupSteps: 0, decayFrom: 0.75, decayTo: 0, decay: 'linear', clipNorm: 0, l1WarmupSteps: 0, kWarmupSteps: 0, kWarmupFrom: 0,
-  gatedStart: 'tied', signedMagnitude: false, signedTopk: false, topkDecoder: 'unit', auxiliaryCoefficient: 0.25, auxiliaryFeatures: 32, thresholdRate: 0.01,
+  encoderStart: 'unit', gatedStart: 'tied', signedMagnitude: false, signedTopk: false, topkDecoder: 'unit', auxiliaryCoefficient: 0.25, auxiliaryFeatures: 32, thresholdRate: 0.01,
   initialThreshold: 0.01, bandwidth: 0.2, seed: 0, path: 'auto', logEvery: 1,
 };
 
@@ -165,7 +171,7 @@ export function isOwnScale(inputs: InputScale): inputs is RowNormalization {
 
 const CHOICES: Partial<Record<keyof TrainSettings, readonly unknown[]>> = {
   inputs: ['root-width', 'unit', 'mean-square', 'none', ...ROW_NORMALIZATIONS], storage: ['f32', 'f16'], resampling: ['loss', 'initial'], resampleNorm: ['features', 'dimensions'], decay: ['linear', 'cosine', 'compounding'],
-  gatedStart: ['tied', 'untied'], topkDecoder: ['unit', 'free'], path: ['auto', 'sparse', 'dense'],
+  encoderStart: ['unit', 'balanced'], gatedStart: ['tied', 'untied'], topkDecoder: ['unit', 'free'], path: ['auto', 'sparse', 'dense'],
 };
 
 /** Fills in defaults, settles the path and checks ranges. Throws UsageError naming the setting. */

@@ -170,6 +170,22 @@ test('how each variant begins', () => gpu.scope(async () => {
     assert.ok(unit(decoder), variant);
     assert.equal(encoder, decoder);
   }
+  // Balanced encoders begin with reconstructions as long as what they are of.
+  const x = Array.from({ length: 50 }, (_, r) => random(width, r));
+  const length = ({ encoder, decoder }: { encoder: Float32Array; decoder: Float32Array }): number => x.reduce((sum, row) => {
+    const out = new Float64Array(width);
+    for (let f = 0; f < F; f++) {
+      const code = Math.max(0, row.reduce((dot, v, c) => dot + v * encoder[f * 8 + c]!, 0));
+      for (let c = 0; c < width; c++) out[c]! += code * decoder[f * 8 + c]!;
+    }
+    return sum + Math.hypot(...out) / Math.hypot(...row) / x.length;
+  }, 0);
+  for (const variant of ['vanilla', 'frozen', 'jumprelu', 'gated'] as const) {
+    const [plain, balanced] = [await draw(variant), await draw(variant, { encoderStart: 'balanced' })];
+    assert.equal(balanced.decoder, plain.decoder);
+    assert.ok(Math.abs(length(balanced) - 1) < 0.1 && length(plain) > 10, `${variant} ${length(balanced)} ${length(plain)}`);
+  }
+  for (const variant of ['topk', 'batchtopk'] as const) assert.equal(await draw(variant, { encoderStart: 'balanced' }), await draw(variant));
   const untied = await draw('gated', { gatedStart: 'untied' });
   assert.ok(unit(untied.decoder) && uniform(untied.encoder));
   assert.equal(untied.decoder, (await draw('gated')).decoder);
