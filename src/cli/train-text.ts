@@ -43,7 +43,9 @@ export async function trainOnText(options: Options): Promise<void> {
       },
     });
     const metadata = { ...modelMetadata(model), ...text.metadata(), training_tokens: plan.tokens };
+    const started = performance.now();
     await learn(model.gpu, stream, sites, metadata, plan, options);
+    note(speed(stream, (performance.now() - started) / 1000));
     if (stream.passes > 1) note(`the text was read ${stream.passes} times`);
   } finally {
     bar?.stop();
@@ -99,6 +101,12 @@ async function learn(
   const folders = sites.flatMap((site) => kinds.map(({ variant, value }) => dictionaryFolder(cachedName(site), variant, value)));
   const batch = Math.min(options.batch ?? textDefaults.batch, examples);
   await runTraining(gpu, jobs, folders, { features, epochs: Math.ceil(tokens / examples), batch, ...settings, snapshotEpochs, stream }, { ...options, resumed });
+}
+
+/** How fast it went, and where the time went. */
+function speed({ tokens, seconds }: TextActivations, all: number): string {
+  const share = (part: number): string => `${(100 * part / all).toFixed(part / all < 0.1 ? 1 : 0)} %`;
+  return `${Math.round(tokens.counted / all).toLocaleString('en')} tokens a second; ${share(seconds.model)} of the time ran the model, ${share(seconds.text)} waited for text`;
 }
 
 /** Each as HOOK or HOOK:HEAD. */
