@@ -69,12 +69,14 @@ async function openOne(model: Gpt2, { where, source, file, config: { metadata },
   const head = given.head ?? own ?? undefined;
   const contextSize = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
   const { width } = model.hooks.columns(model.hooks.get(hook), head);
-  const sae = await loadSae(model.gpu, source, { width, hookName: hook, headIndex: head, modelHash: model.hash, contextSize, weightProcessing: { ...model.processing } }, { ...(file === undefined ? {} : { file }), ...(given.hook === undefined ? {} : { hook }) });
+  const choice = { ...(file === undefined ? {} : { file }), ...(given.hook === undefined ? {} : { hook }) };
+  const sae = await loadSae(model.gpu, source, { width, hookName: hook, headIndex: head, modelHash: model.hash, contextSize, weightProcessing: { ...model.processing } }, choice);
   for (const warning of sae.warnings) note(`${sae.name}: ${warning}`);
   const { bos } = model.tokenizer ?? {};
   const begins = bos != null && prompts.every((prompt) => prompt[0] === bos);
   if (typeof metadata.prepend_bos === 'boolean' && bos != null && metadata.prepend_bos !== begins) {
-    note(`${sae.name}: it was trained ${metadata.prepend_bos ? 'behind' : 'without'} a beginning-of-sequence token, and ${begins ? 'all' : 'not all'} prompts here begin with one${metadata.prepend_bos ? ' (--prepend-bos)' : ''}`);
+    const trained = metadata.prepend_bos ? 'behind a beginning-of-sequence token (--prepend-bos)' : 'without a beginning-of-sequence token';
+    note(`${sae.name}: it was trained ${trained}, and ${begins ? 'all' : 'not all'} prompts here begin with one`);
   }
   if (typeof metadata['position'] === 'string') note(`${sae.name}: it was trained at the position ${metadata['position']} alone, and is used at all positions`);
   return { sae, where, hook, ...(head === undefined ? {} : { head }) };
@@ -91,7 +93,9 @@ export function codesOf({ hook, head }: Pick<Spliced, 'hook' | 'head'>): string 
 }
 
 /** What a run is given: the dictionaries, and an edit for each feature that is set, whose values belong to the caller. */
-export function spliceOptions(model: Gpt2, spliced: readonly Spliced[], errorTerm: boolean, features: readonly FeatureFlag[], prompts: readonly (readonly number[])[]): { splice: Splice[]; edits: Edit[] } {
+export function spliceOptions(
+  model: Gpt2, spliced: readonly Spliced[], errorTerm: boolean, features: readonly FeatureFlag[], prompts: readonly (readonly number[])[],
+): { splice: Splice[]; edits: Edit[] } {
   const longest = prompts.reduce((most, prompt) => Math.max(most, prompt.length), 0);
   const wanted = features.map((flag) => {
     const found = flag.place === null ? spliced : spliced.filter((own) => placeOf(own) === flag.place);

@@ -53,9 +53,9 @@ export function register(program: Command): void {
     .option('--temperature <t>', 'temperature of the generation; 0 takes the likeliest token', realNumber(0), 0)
     .option('--seed <n>', 'seed of the generation', wholeNumber(0), 0)
     .option('--top <n>', 'how many likely next tokens to print where neither --out nor --append is given', wholeNumber(1), 5)
-    .option('--splice <where>', 'an SAE (directory, file, URL or hub address) that takes the place of the activation at its hook; HOOK=WHERE or HOOK:HEAD=WHERE where its files do not say which; may be given several times', collect)
+    .option('--splice <where>', 'an SAE (directory, file, URL or hub address) that takes the place of the activation at its hook; HOOK=WHERE or HOOK:HEAD=WHERE where it does not say which; repeatable', collect)
     .option('--error-term', 'add what the SAEs\' reconstructions miss, so that nothing changes but by --feature')
-    .option('--feature <setting>', 'set a feature of the spliced SAE: INDEX=VALUE at every position, INDEX=VALUE@POSITION at one (from 0; -1 is the last); HOOK:INDEX=VALUE or HOOK:HEAD:INDEX=VALUE where there are several SAEs; may be given several times', collect)
+    .option('--feature <setting>', 'set a feature of the spliced SAE: INDEX=VALUE at every position, INDEX=VALUE@POSITION at one (from 0; -1 is the last); behind HOOK: or HOOK:HEAD: where there are several SAEs; repeatable', collect)
     .option('--processing <names>', `weight processing, separated by commas: ${Object.keys(NO_PROCESSING).join(', ')}; or all (default: none, or what the spliced SAEs were trained with)`, list)
     .addOption(weightsOption())
     .addOption(tuningOption())
@@ -106,7 +106,9 @@ async function run(flags: RunFlags): Promise<void> {
     try {
       if (flags.out) report.activations = await writeActivations(model, tokens, flags, splice);
       if (flags.append !== undefined) report.generated = await generate(model, tokens, flags);
-      if (!flags.out && flags.append === undefined) Object.assign(report, named ? await beforeAndAfter(model, tokens, spliced, splice, flags) : { next: await likeliest(model, tokens, flags) });
+      if (!flags.out && flags.append === undefined) {
+        Object.assign(report, named ? await beforeAndAfter(model, tokens, spliced, splice, flags) : { next: await likeliest(model, tokens, flags) });
+      }
     } finally {
       for (const { values } of splice.edits) values.dispose();
     }

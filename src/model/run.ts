@@ -192,7 +192,8 @@ export function readEdits(edits: readonly Edit[], batch: Batch, hooks: Hooks, co
     const each = positions === undefined && !hook.inner?.positions;
     const shape = each ? [batch.count, batch.length, width] : [batch.count, width];
     if (values.dtype !== 'f32' || values.shape[0] !== batch.count || values.size !== shape.reduce((a, b) => a * b, 1)) {
-      throw new ShapeError(`${what}: values must have the shape ${showShape(shape)}${rows > 1 ? ` (as ${showShape([batch.count, config.heads, ...(each ? [batch.length] : []), width / rows])})` : ''}, not ${values.dtype} ${showShape(values.shape)}`);
+      const byHead = rows > 1 ? ` (as ${showShape([batch.count, config.heads, ...(each ? [batch.length] : []), width / rows])})` : '';
+      throw new ShapeError(`${what}: values must have the shape ${showShape(shape)}${byHead}, not ${values.dtype} ${showShape(values.shape)}`);
     }
     return { hook, head, column: column ?? null, positions: positionsAt(hook, positions, batch, what), values, add: add ?? false };
   });

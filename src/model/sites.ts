@@ -159,7 +159,8 @@ export class Hooks {
     const within = /^(.+)\.hook_sae_\w+$/.exec(name);
     if (within && !/[*?]/.test(name)) {
       const own = [...this.all.values()].filter((hook) => hook.inner && hook.name.startsWith(`${within[1]!}.hook_sae_`));
-      return own.length > 0 ? `there is no hook ${name}; the dictionary there has ${own.map((hook) => hook.name.slice(within[1]!.length + 1)).join(', ')}` : `there is no hook ${name}: no dictionary is spliced into ${within[1]!}`;
+      if (own.length === 0) return `there is no hook ${name}: no dictionary is spliced into ${within[1]!}`;
+      return `there is no hook ${name}; the dictionary there has ${own.map((hook) => hook.name.slice(within[1]!.length + 1)).join(', ')}`;
     }
     const near = nearest(name, [...this.all.keys()]);
     return `there is no hook ${/[*?]/.test(name) ? 'that matches ' : ''}${name}; the nearest are ${near.join(', ')}`;

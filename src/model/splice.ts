@@ -69,7 +69,10 @@ export interface ResolvedSplice {
 const SITES = ['input', 'acts_pre', 'acts_post', 'recons', 'error', 'output'] as const;
 export type SpliceSite = (typeof SITES)[number];
 
-/** Checks splices. UsageError for a dictionary whose hook is not known and for two in one place, UnknownSiteError for a hook or head where none can be, ShapeError for a width that is not the hook's. */
+/**
+ * Checks splices. UsageError for a dictionary whose hook is not known and for two in one place, UnknownSiteError for a hook or head where none can
+ * be, ShapeError for a width that is not the hook's, TokenError for a position that a prompt does not have.
+ */
 export function readSplices(items: readonly (SpliceDictionary | Splice)[], batch: Batch, hooks: Hooks, config: Gpt2Config): ResolvedSplice[] {
   const resolved: ResolvedSplice[] = [];
   for (const item of items) {

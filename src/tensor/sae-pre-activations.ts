@@ -47,7 +47,9 @@ export function saePreActivations(x: Tensor, weights: SaeWeights, kind: SaeKind)
 export function saeActivate(pre: Tensor, x: Tensor, weights: SaeWeights, kind: SaeKind): Tensor {
   check(x, weights, kind);
   const [n, features] = pre.shape as [number, number];
-  if (pre.shape.length !== 2 || n !== x.shape[0] || features !== weights.encoder.shape[0]) throw new ShapeError(`saeActivate: pre-activations ${showShape(pre.shape)} do not fit activations ${showShape(x.shape)} and an encoder of shape ${showShape(weights.encoder.shape)}`);
+  if (pre.shape.length !== 2 || n !== x.shape[0] || features !== weights.encoder.shape[0]) {
+    throw new ShapeError(`saeActivate: pre-activations ${showShape(pre.shape)} do not fit activations ${showShape(x.shape)} and an encoder of shape ${showShape(weights.encoder.shape)}`);
+  }
   const { gpu } = x;
   const { variant, signed = false } = kind;
   return gpu.scope(() => {
