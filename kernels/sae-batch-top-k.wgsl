@@ -5,8 +5,11 @@
 // many codes are not below 16 places in the new range. Once the range is settled, which it is after nine rounds at the latest, nothing is
 // left to do. Ranges are kept as (low, end, codes not below low, codes not below end).
 //
-// binding 0  codes   f32   [dictionaries, rows, features], none below zero
-// binding 1  k       f32   [all dictionaries]   K; those in hand begin at `first`
+// Where the codes lie in several buffers, each round is a dispatch for each of them, and all of them add to the same counts. Examples that are
+// to keep K codes each, as in sae-top-k, are searched as `dictionaries` of one row that share ONE_K.
+//
+// binding 0  codes   f32   [dictionaries, rows, features]; with SIGNED any, else those that are not above zero count as zero
+// binding 1  k       f32   [all dictionaries]   K; those in hand begin at `first`, which is the one of all if ONE_K
 // binding 2  ranges  vec4u [rounds + 1, stride], `dictionaries` of each line; round i reads line i − 1 and writes line i
 // binding 3  counts  u32   [rounds, dictionaries, 16], zeros at first; round i reads line i − 1 and adds to line i
 //
@@ -15,6 +18,8 @@
 // that the order of additions does not matter.
 const WORKGROUP: u32 = 64u;
 const PER_THREAD: u32 = 64u;
+const SIGNED: bool = false;
+const ONE_K: bool = false;
 
 struct Params { dictionaries: u32, rows: u32, features: u32, first: u32, round: u32, stride: u32, }
 @group(1) @binding(0) var<uniform> params: Params;
@@ -25,11 +30,19 @@ struct Params { dictionaries: u32, rows: u32, features: u32, first: u32, round: 
 
 const PLACES = array<vec4u, 4>(vec4u(0u, 1u, 2u, 3u), vec4u(4u, 5u, 6u, 7u), vec4u(8u, 9u, 10u, 11u), vec4u(12u, 13u, 14u, 15u));
 const ALL: u32 = 0xffffffffu;
+const ORIGIN: u32 = select(117u << 23u, (117u << 23u) | 0x80000000u, SIGNED);
+
+// A code's place in the order of codes, as a whole number.
+fn key(code: f32) -> u32 {
+  let bits = bitcast<u32>(code);
+  if (SIGNED) { return select(bits | 0x80000000u, ~bits, bits >= 0x80000000u); }
+  return select(bits, 0u, code <= 0.0);
+}
 
 // The i-th place of a round's range: the first round's lie at powers of two from 2^-9 on.
 fn place(range: vec4u, round: u32, i: u32) -> u32 {
   if (i == 0u) { return range.x; }
-  if (round == 0u) { return (117u + i) << 23u; }
+  if (round == 0u) { return ORIGIN + (i << 23u); }
   return range.x + min(((range.y - range.x - 1u) / 16u + 1u) * i, range.y - range.x);
 }
 
@@ -61,8 +74,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   let blocks = (size + WORKGROUP * PER_THREAD - 1u) / (WORKGROUP * PER_THREAD);
   let dictionary = block / blocks;
   if (dictionary >= params.dictionaries) { return; }
-  let wanted = u32(k[params.first + dictionary] * f32(params.rows));
-  var range = vec4u(1u, ALL, ALL, 0u);
+  let wanted = u32(k[params.first + select(dictionary, 0u, ONE_K)] * f32(params.rows));
+  var range = vec4u(select(1u, 0u, SIGNED), ALL, ALL, 0u);
   if (params.round > 0u) {
     let before = params.round - 1u;
     range = narrowed(ranges[before * params.stride + dictionary], before, (before * params.dictionaries + dictionary) * 16u, wanted);
@@ -78,16 +91,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   var p2 = range.x + min(step * PLACES[2], most);
   var p3 = range.x + min(step * PLACES[3], most);
   if (params.round == 0u) {
-    p0 = vec4u(range.x, (117u + PLACES[0].yzw) << vec3u(23u));
-    p1 = (117u + PLACES[1]) << vec4u(23u);
-    p2 = (117u + PLACES[2]) << vec4u(23u);
-    p3 = (117u + PLACES[3]) << vec4u(23u);
+    p0 = vec4u(range.x, ORIGIN + (PLACES[0].yzw << vec3u(23u)));
+    p1 = ORIGIN + (PLACES[1] << vec4u(23u));
+    p2 = ORIGIN + (PLACES[2] << vec4u(23u));
+    p3 = ORIGIN + (PLACES[3] << vec4u(23u));
   }
   var c0 = vec4u(); var c1 = vec4u(); var c2 = vec4u(); var c3 = vec4u();
   let stop = min(start + WORKGROUP * PER_THREAD, size);
   for (var at = start; at < stop; at += WORKGROUP) {
-    let code = codes[dictionary * size + at];
-    let v = vec4u(select(bitcast<u32>(code), 0u, code <= 0.0));
+    let v = vec4u(key(codes[dictionary * size + at]));
     c0 += select(vec4u(0u), vec4u(1u), v >= p0);
     c1 += select(vec4u(0u), vec4u(1u), v >= p1);
     c2 += select(vec4u(0u), vec4u(1u), v >= p2);

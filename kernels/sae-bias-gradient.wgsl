@@ -5,7 +5,8 @@
 // (the second sum is Σ_r Σ_f of the pre-activations' gradients times ∂pre/∂decoderBias = −encoder; the sum over r is encoderBias' gradient)
 //
 // The terms of both sums, first those of rows and then those of features, are cut into slices of `slice` terms: out[D, i] is the sum of slice i,
-// to be added up by sae-sum-slices. With one slice out is the gradient.
+// to be added up by sae-sum-slices. With one slice out is the gradient. Without ERRORS there are the terms of features alone,
+// for windows of features of which another has those of rows.
 //
 // binding 0  error                vec4f [dictionaries, rows, width4]
 // binding 1  encoderBiasGradient  f32   [dictionaries, features]
@@ -14,6 +15,7 @@
 //
 // Needs: one read of error and encoder. Dispatch: one thread for four numbers of a slice; each sums in order.
 const WORKGROUP: u32 = 64u;
+const ERRORS: bool = true;
 
 struct Params { dictionaries: u32, rows: u32, width4: u32, features: u32, slices: u32, slice: u32, }
 @group(1) @binding(0) var<uniform> params: Params;
@@ -31,16 +33,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
   if (dictionary >= params.dictionaries) { return; }
   let begin = (line - dictionary * params.slices) * params.slice;
   let end = begin + params.slice;
+  let rows = select(0u, params.rows, ERRORS);
   var errors = vec4f(0.0);
   var at = (dictionary * params.rows + begin) * params.width4 + k;
-  for (var row = begin; row < min(end, params.rows); row++) {
+  for (var row = begin; row < min(end, rows); row++) {
     errors += error[at];
     at += params.width4;
   }
   var through = vec4f(0.0);
   let first = dictionary * params.features;
-  let last = first + min(max(end, params.rows) - params.rows, params.features);
-  var feature = first + max(begin, params.rows) - params.rows;
+  let last = first + min(max(end, rows) - rows, params.features);
+  var feature = first + max(begin, rows) - rows;
   at = feature * params.width4 + k;
   for (; feature < last; feature++) {
     through = fma(vec4f(encoderBiasGradient[feature]), encoder[at], through);

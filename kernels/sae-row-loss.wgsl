@@ -2,6 +2,8 @@
 //
 //   out[D, r] = (‖e‖², Σ_f codes, number of active features, ‖x − mean‖²),    e = x̂ − x
 //
+// With ADD, what is of codes is added to what is there: that of other features of the same dictionary.
+//
 // binding 0  error   vec4f [dictionaries, rows, width4]
 // binding 1  codes   f32   [dictionaries, rows, features]
 // binding 2  index   u32   [dictionaries, rows, features]   features active in a row, from sae-compact; read if LISTED
@@ -15,6 +17,7 @@
 const WORKGROUP: u32 = 64u;
 const LANES: u32 = 1u;
 const LISTED: bool = true;
+const ADD: bool = false;
 
 struct Params { dictionaries: u32, rows: u32, width4: u32, features: u32, first: u32, }
 @group(1) @binding(0) var<uniform> params: Params;
@@ -72,5 +75,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     result = parts[local.x - lane];
   }
-  if (lane == 0u && item / LANES < lines) { out[params.first * params.rows + line] = result; }
+  if (lane == 0u && item / LANES < lines) {
+    let to = params.first * params.rows + line;
+    if (ADD) { result += vec4f(0.0, out[to].y, out[to].z, 0.0); }
+    out[to] = result;
+  }
 }

@@ -16,7 +16,8 @@ import markSource from '../../kernels/sae-mark-dead.wgsl';
 import { UsageError } from '../errors.ts';
 import { defineKernel } from '../gpu/index.ts';
 import type { ActiveLists } from './sae-lists.ts';
-import { view, type Part, type StepTools } from './sae-part.ts';
+import { view, type Codes, type Part, type StepTools } from './sae-part.ts';
+import { LargestCodes } from './sae-select.ts';
 import { groupsFor } from './sae.ts';
 import type { Pipelines, Second, TakeCodes } from './sae-variants/index.ts';
 import { columnGroups } from './sae-variants/threshold.ts';
@@ -48,9 +49,11 @@ export class DeadFeatures {
   private readonly k: Tensor;
   private readonly zeros: Tensor;
   /** a, [window, rows, features]; ê − e and the same weighted, [window, rows, width]. */
-  private readonly codes: Tensor;
+  private readonly codes: Codes;
   private readonly error: Tensor;
   private readonly weighted: Tensor;
+  /** Selects where windows of features cut rows. */
+  private readonly across: LargestCodes | null;
   /** Counts of activity that nobody wants. */
   private readonly spare: Tensor;
 
@@ -63,7 +66,8 @@ export class DeadFeatures {
     this.options = options;
     this.k = gpu.keep(Tensor.from(gpu, new Float32Array(D).fill(options.k), [D]));
     this.zeros = gpu.keep(Tensor.zeros(gpu, [D]));
-    this.codes = tools.makeCodes();
+    this.codes = tools.makeCodes(true);
+    this.across = tools.wide ? LargestCodes.ofRows(tools, false) : null;
     this.error = tools.make([W, n, width]);
     this.weighted = tools.make([W, n, width]);
     this.spare = gpu.keep(Tensor.zeros(gpu, [W, features], 'u32'));
@@ -74,26 +78,37 @@ export class DeadFeatures {
     const { tools } = this;
     const { dictionaries, rows, features, first } = tools.params(part);
     const size = { dictionaries, rows, features, first };
-    const codes = tools.codesOf(this.codes, part);
-    tools.gpu.dispatch({ kernel: kernels.codes, params: size, bindings: [part.codes, this.dead, codes], groups: columnGroups(size) });
-    recordTopK(tools.gpu, size, { values: codes, k: this.k }, false, tools.software);
+    // Windows of features are of the first dictionary.
+    const dead = tools.wide ? view(this.dead, 0, [1, features], part.start) : this.dead;
+    tools.gpu.dispatch({ kernel: kernels.codes, params: size, bindings: [part.codes, dead, tools.codesOf(this.codes, part)], groups: columnGroups(size) });
   };
 
-  /** Records ê − e. The lists are then of dead features. */
+  /** Records the selection of the k largest, once `takeCodes` has seen all windows of features. */
+  select(parts: readonly Part[]): void {
+    const { tools, across, k } = this;
+    const size = tools.params(parts[0]!);
+    const windows = parts.map((part) => ({ codes: tools.codesOf(this.codes, part), features: part.features }));
+    if (across) across.record(windows, size, k);
+    else recordTopK(tools.gpu, size, { values: windows[0]!.codes, k }, false, tools.software);
+  }
+
+  /** Records ê − e, to which windows of features add one after the other. The lists are then of dead features. */
   second(part: Part): Second {
-    const { codes, error } = this.part(part);
+    const { codes, error, weighted } = this.part(part);
+    // The last window ends in `error`.
+    const odd = (this.tools.features.length - 1 - part.slot) % 2 === 1;
     // part.error is x̂ − x, so −e.
-    this.lists.decode(part, { codes, start: part.error, out: error });
+    this.lists.decode(part, { codes, start: part.slot === 0 ? part.error : odd ? error : weighted, out: odd ? weighted : error });
     return { codes, error };
   }
 
   /** Adds to the gradients of both matrices and to part.sums, once the loss of all features has written them; after `second`. */
   back(part: Part): void {
-    const { tools: { gpu } } = this;
+    const { tools: { gpu, sizes: { features } } } = this;
     const params = this.tools.params(part);
     const { codes, error, weighted } = this.part(part);
     const { k, coefficient } = this.options;
-    gpu.dispatch({ kernel: kernels.error, params: { ...params, k, coefficient }, bindings: [error, this.dead, weighted], groups: params.dictionaries * ERROR_BLOCKS });
+    if (part.slot === 0) gpu.dispatch({ kernel: kernels.error, params: { ...params, features, k, coefficient }, bindings: [error, this.dead, weighted], groups: params.dictionaries * ERROR_BLOCKS });
     this.lists.backOf(part, { codes, error: weighted, fired: this.spare, penalty: this.zeros }, true);
   }
 
@@ -104,11 +119,12 @@ export class DeadFeatures {
   }
 
   pipelines(): Pipelines {
-    return [{ kernel: kernels.codes }, { kernel: kernels.error }, { kernel: kernels.mark }, topKPipeline(false, this.tools.software), ...this.lists.pipelines(true)];
+    return [{ kernel: kernels.codes }, { kernel: kernels.error }, { kernel: kernels.mark }, ...(this.across?.pipelines() ?? [topKPipeline(false, this.tools.software)]), ...this.lists.pipelines(true)];
   }
 
   dispose(): void {
-    for (const tensor of [this.k, this.zeros, this.codes, this.error, this.weighted, this.spare]) tensor.dispose();
+    for (const tensor of [this.k, this.zeros, ...this.codes, this.error, this.weighted, this.spare]) tensor.dispose();
+    this.across?.dispose();
   }
 
   private part(part: Part): { codes: Tensor; error: Tensor; weighted: Tensor } {

@@ -34,7 +34,7 @@ export class ActiveLists {
   private readonly tools: StepTools;
 
   constructor(tools: StepTools, used: boolean) {
-    const { window: W, sizes: { maxRows: n, features: F } } = tools;
+    const { window: W, widest: F, sizes: { maxRows: n } } = tools;
     this.tools = tools;
     this.index = tools.make(used ? [W, n, F] : [1], 'u32');
     this.counts = tools.make(used ? [W, n] : [1], 'u32');
@@ -45,13 +45,17 @@ export class ActiveLists {
   /** Lists codes by row and adds what they decode to, without a bias, to `start`. */
   decode(part: Part, { codes, start, out }: { codes: Tensor; start: Tensor; out: Tensor }): void {
     const { tools: { gpu, software }, index, counts } = this;
-    const params = this.tools.params(part);
-    const { dictionaries, rows, features } = params;
-    recordCompact(gpu, { rows: dictionaries * rows, length: features }, codes, { index, counts, value: this.spare }, { index: true, value: false }, software);
-    recordDecode(gpu, params, { index, counts, codes, decoder: part.weights.decoder, start, out }, true, software);
+    this.listRows(part, codes);
+    recordDecode(gpu, this.tools.params(part), { index, counts, codes, decoder: part.weights.decoder, start, out }, true, software);
   }
 
-  /** Gradients of both matrices and part.sums, by part.codes as `decode` listed them last. */
+  private listRows(part: Part, codes: Tensor): void {
+    const { tools: { gpu, software }, index, counts } = this;
+    const { dictionaries, rows, features } = this.tools.params(part);
+    recordCompact(gpu, { rows: dictionaries * rows, length: features }, codes, { index, counts, value: this.spare }, { index: true, value: false }, software);
+  }
+
+  /** Gradients of both matrices and part.sums, by part.codes as `decode` listed them last; listed again where other windows of features came after. */
   back(part: Part, penalty: Tensor): void {
     this.backOf(part, { codes: part.codes, error: part.error, fired: part.fired, penalty }, false);
   }
@@ -62,6 +66,7 @@ export class ActiveLists {
     const { weights, gradients, codeGradient, shift, sums } = part;
     const params = this.tools.params(part);
     const { dictionaries, rows, width4, features } = params;
+    if (this.tools.wide) this.listRows(part, codes);
     this.recordActiveRows(part, codes, fired, true);
     gpu.dispatch({
       kernel: kernels.codeGradient, constants: { LANES: CODE_GRADIENT_LANES }, params, groups: groupsFor(dictionaries * rows * CODE_GRADIENT_LANES),
@@ -79,14 +84,14 @@ export class ActiveLists {
     const { dictionaries, rows, features } = this.tools.params(part);
     this.tools.gpu.dispatch({
       kernel: kernels.activeRows, constants: { LIST: list, COLUMNS: this.tools.columns }, params: { dictionaries, rows, features },
-      groups: groupsFor(this.tools.columnThreads(dictionaries)), bindings: [codes, list ? this.list : this.spare, fired],
+      groups: groupsFor(this.tools.columnThreads(part)), bindings: [codes, list ? this.list : this.spare, fired],
     });
   }
 
   pipelines(accumulate = false): Pipelines {
-    const { software, columns, sizes: { features, width } } = this.tools;
+    const { software, columns, widest, sizes: { width } } = this.tools;
     return [
-      { kernel: saeKernels.compact, constants: { LANES: rowLanes(software, features), INDEX: true, VALUE: false } },
+      { kernel: saeKernels.compact, constants: { LANES: rowLanes(software, widest), INDEX: true, VALUE: false } },
       { kernel: kernels.activeRows, constants: { LIST: true, COLUMNS: columns } }, decodePipeline(software, vec4s(width), true),
       { kernel: kernels.codeGradient, constants: { LANES: CODE_GRADIENT_LANES } },
       { kernel: kernels.weightGradient, constants: { COLUMNS: columnsOf(software, vec4s(width)), ACCUMULATE: accumulate } },

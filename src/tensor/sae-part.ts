@@ -1,14 +1,18 @@
 /** What the files of a training step of sparse autoencoders share: a window's part of all tensors, and the products of its matrices. */
 import type { Gpu } from '../gpu/index.ts';
 import { matmul, type MatmulOptions } from './matmul.ts';
-import type { DictionaryWindow, SaePath, StepSizes } from './sae-plan.ts';
+import type { DictionaryWindow, FeatureWindow, SaePath, StepSizes } from './sae-plan.ts';
 import { recordTurn, saeVariant, vec4s } from './sae.ts';
 import { partOf, partShape, saeParts, type SaePart, type SaeVariant, type SaeWeights } from './sae-variant.ts';
 import { elements, Tensor } from './tensor.ts';
 
-/** A window's part of everything, for `rows` examples. */
+/** A window's part of everything, for `rows` examples: whole dictionaries, or with `features` of one dictionary from `start` on. */
 export interface Part extends DictionaryWindow {
   rows: number;
+  /** The window of features, counted from 0; the only one has all of them. */
+  slot: number;
+  start: number;
+  features: number;
   weights: SaeWeights;
   gradients: SaeWeights;
   fired: Tensor;
@@ -24,6 +28,9 @@ export interface Part extends DictionaryWindow {
   turned: Tensor;
 }
 
+/** Buffers of codes' size: one for each window of features, or one that serves them all in turn. */
+export type Codes = readonly Tensor[];
+
 /** Sizes as the kernels name them. */
 export type PartParams = { dictionaries: number; rows: number; width4: number; features: number; first: number };
 
@@ -36,16 +43,19 @@ export class StepTools {
   readonly software: boolean;
   /** Dictionaries of the largest window. */
   readonly window: number;
+  /** Windows of features; more than one for a single dictionary that no binding holds whole. */
+  readonly features: readonly FeatureWindow[];
   /** Columns that one thread of the kernels over columns of codes takes: a software driver's whole cache lines, or a real GPU's many threads. */
   readonly columns: number;
 
-  constructor(gpu: Gpu, sizes: StepSizes, how: { variant: SaeVariant; path: SaePath; software: boolean; window: number }) {
+  constructor(gpu: Gpu, sizes: StepSizes, how: { variant: SaeVariant; path: SaePath; software: boolean; window: number; features: readonly FeatureWindow[] }) {
     this.gpu = gpu;
     this.sizes = sizes;
     this.variant = how.variant;
     this.path = how.path;
     this.software = how.software;
     this.window = how.window;
+    this.features = how.features;
     this.columns = how.software ? 4 : 1;
   }
 
@@ -54,24 +64,38 @@ export class StepTools {
     return this.gpu.keep(Tensor.empty(this.gpu, shape, dtype));
   }
 
-  /** One buffer of codes' size, [window, maxRows, features]. */
-  makeCodes(): Tensor {
-    return this.make([this.window, this.sizes.maxRows, this.sizes.features]);
+  /** Whether features are cut into windows. */
+  get wide(): boolean {
+    return this.features.length > 1;
   }
 
-  /** A window's view of such a buffer. */
-  codesOf(buffer: Tensor, { count, rows }: Pick<Part, 'count' | 'rows'>): Tensor {
-    return view(buffer, 0, [count, rows, this.sizes.features]);
+  /** Features of the largest window. */
+  get widest(): number {
+    return this.features[0]!.count;
   }
 
-  /** A window's part of stacked weights, or of what has their shapes. */
-  cut(of: SaeWeights, { first, count }: DictionaryWindow): SaeWeights {
-    const entries = saeParts(this.variant).map((part: SaePart) => [part, view(partOf(of, part, this.variant), first, [count, ...partShape(part, this.sizes)])]);
+  /** Room for codes, [window, maxRows, features]; `kept` until all windows of features are done, not of the one in hand alone. */
+  makeCodes(kept: boolean): Codes {
+    return (kept ? this.features : this.features.slice(0, 1)).map(({ count }) => this.make([this.window, this.sizes.maxRows, count]));
+  }
+
+  /** A part's view of such buffers. */
+  codesOf(buffers: Codes, { count, rows, slot, features }: Pick<Part, 'count' | 'rows' | 'slot' | 'features'>): Tensor {
+    return view(buffers[slot] ?? buffers[0]!, 0, [count, rows, features]);
+  }
+
+  /** A part of stacked weights, or of what has their shapes. */
+  cut(of: SaeWeights, { first, count, start, features }: Pick<Part, 'first' | 'count' | 'start' | 'features'>): SaeWeights {
+    const { width } = this.sizes;
+    const entries = saeParts(this.variant).map((part: SaePart) => {
+      const shape = partShape(part, { features, width });
+      return [part, view(partOf(of, part, this.variant), first, [count, ...shape], part === 'decoderBias' ? 0 : start * (shape[1] ?? 1))];
+    });
     return Object.fromEntries(entries) as unknown as SaeWeights;
   }
 
-  params({ count, rows, first }: Part): PartParams {
-    return { dictionaries: count, rows, width4: vec4s(this.sizes.width), features: this.sizes.features, first };
+  params({ count, rows, first, features }: Part): PartParams {
+    return { dictionaries: count, rows, width4: vec4s(this.sizes.width), features, first };
   }
 
   product(a: Tensor, b: Tensor, options: MatmulOptions): void {
@@ -87,15 +111,15 @@ export class StepTools {
   }
 
   /** Threads of the kernels over columns of codes. */
-  columnThreads(dictionaries: number): number {
-    return dictionaries * Math.ceil(this.sizes.features / (8 * this.columns)) * 8;
+  columnThreads({ count, features }: Pick<Part, 'count' | 'features'>): number {
+    return count * Math.ceil(features / (8 * this.columns)) * 8;
   }
 }
 
-/** What a stacked tensor holds from dictionary `first` on, as a tensor of the given shape. Windows begin where a view can. */
-export function view(stacked: Tensor, first: number, shape: readonly number[]): Tensor {
+/** What a stacked tensor holds from dictionary `first`, or from number `start` on, as a tensor of the given shape. Windows begin where a view can. */
+export function view(stacked: Tensor, first: number, shape: readonly number[], start = 0): Tensor {
   const flat = stacked.reshape([-1]);
-  const used = flat.rows(first * elements(shape.slice(1)), elements(shape));
+  const used = flat.rows(first * elements(shape.slice(1)) + start, elements(shape));
   const out = used.reshape(shape);
   flat.dispose();
   used.dispose();

@@ -15,6 +15,9 @@ export interface StepSizes { dictionaries: number; features: number; width: numb
 /** Dictionaries [first, first + count) of a batch. */
 export interface DictionaryWindow { first: number; count: number }
 
+/** Features [start, start + count) of a dictionary: rows of both its matrices. */
+export interface FeatureWindow { start: number; count: number }
+
 /**
  * From so many features on a trained vanilla dictionary's few active ones are quicker done alone. On lavapipe both paths take as long at
  * about 70 active features of 512, 120 of 1,024, 250 of 2,048, 370 of 4,096 and beyond 1,000 of 24,576.
@@ -39,11 +42,47 @@ export function stepBytes({ features, width, maxRows }: Omit<StepSizes, 'diction
   return { scratch: 4 * Math.max((maxRows + 1) * features, maxRows * width), state: 4 * Math.max(features * width, 4 * maxRows, width) };
 }
 
-/** The most dictionaries that one step can hold; 0 if the adapter cannot bind what one alone needs. */
-export function dictionariesPerStep(sizes: Omit<StepSizes, 'dictionaries'>, { bindingBytes }: Pick<GpuLimits, 'bindingBytes'>): number {
+/** The most dictionaries that one step can hold: one where it is cut into windows of features, 0 if the adapter cannot bind those either. */
+export function dictionariesPerStep(sizes: Omit<StepSizes, 'dictionaries'>, limits: Pick<GpuLimits, 'bindingBytes'>): number {
+  const { bindingBytes } = limits;
   const { scratch, state } = stepBytes(sizes);
-  const inOneWindow = Math.floor(bindingBytes / Math.max(scratch, state));
-  return aligned(sizes) * scratch <= bindingBytes && inOneWindow > 0 ? Math.floor(bindingBytes / state) : inOneWindow;
+  const inOneWindow = whole(sizes, limits);
+  if (inOneWindow === 0) return featuresPerWindow(sizes, limits) > 0 ? 1 : 0;
+  return aligned(sizes) * scratch <= bindingBytes ? Math.floor(bindingBytes / state) : inOneWindow;
+}
+
+/** Dictionaries that one binding holds whole, with their codes. */
+function whole(sizes: Omit<StepSizes, 'dictionaries'>, { bindingBytes }: Pick<GpuLimits, 'bindingBytes'>): number {
+  const { scratch, state } = stepBytes(sizes);
+  return Math.floor(bindingBytes / Math.max(scratch, state));
+}
+
+/**
+ * Features of a window of a dictionary that no binding holds whole, a multiple of what lets every part of it begin where a binding may; 0 where
+ * not even so many can be bound, or the examples in hand, or one number a feature.
+ */
+function featuresPerWindow({ features, width, maxRows }: Omit<StepSizes, 'dictionaries'>, { bindingBytes }: Pick<GpuLimits, 'bindingBytes'>): number {
+  if (4 * Math.max(maxRows * width, 4 * maxRows, features) > bindingBytes) return 0;
+  const fit = (bytes: number): number => Math.floor(bytes / (4 * Math.max(maxRows + 1, width)) / ALIGNMENT) * ALIGNMENT;
+  return fit(Math.min(SCRATCH_BYTES, bindingBytes)) || fit(bindingBytes);
+}
+
+/**
+ * All features as one window, or where a single dictionary's matrices or codes are beyond a binding as many as it takes, all but the last equal.
+ * Throws LimitError.
+ */
+export function featureWindows(sizes: StepSizes, limits: Pick<GpuLimits, 'bindingBytes'>): FeatureWindow[] {
+  const { features, dictionaries } = sizes;
+  if (dictionaries !== 1 || whole(sizes, limits) > 0) return [{ start: 0, count: features }];
+  const most = featuresPerWindow(sizes, limits);
+  if (most === 0) throw tooLarge(sizes, limits);
+  const even = Math.ceil(features / Math.ceil(features / most) / ALIGNMENT) * ALIGNMENT;
+  return Array.from({ length: Math.ceil(features / even) }, (_, i) => ({ start: i * even, count: Math.min(even, features - i * even) }));
+}
+
+function tooLarge(sizes: StepSizes, { bindingBytes }: Pick<GpuLimits, 'bindingBytes'>): LimitError {
+  const { scratch, state } = stepBytes(sizes);
+  return new LimitError(`a training step of ${sizes.dictionaries} dictionaries needs ${sizes.dictionaries * state} bytes of each weight and ${scratch} bytes of codes for each in one binding, but this adapter allows ${bindingBytes}`);
 }
 
 /** Windows of dictionaries, each as large as one binding and good sense allow, all but the last equal. Throws LimitError. */
@@ -51,10 +90,8 @@ export function stepWindows(sizes: StepSizes, limits: Pick<GpuLimits, 'bindingBy
   const { dictionaries } = sizes;
   if (dictionaries === 0) return [];
   const most = dictionariesPerStep(sizes, limits);
-  const { scratch, state } = stepBytes(sizes);
-  if (dictionaries > most) {
-    throw new LimitError(`a training step of ${dictionaries} dictionaries needs ${dictionaries * state} bytes of each weight and ${scratch} bytes of codes for each in one binding, but this adapter allows ${limits.bindingBytes}`);
-  }
+  const { scratch } = stepBytes(sizes);
+  if (dictionaries > most) throw tooLarge(sizes, limits);
   const unit = aligned(sizes);
   const fit = (bytes: number): number => Math.floor(bytes / scratch);
   const wanted = Math.max(unit, Math.floor(fit(Math.min(SCRATCH_BYTES, limits.bindingBytes)) / unit) * unit);

@@ -6,6 +6,9 @@
  * The encoder is dense. After it, the dense path takes products over all features; the sparse one touches active features only, listed
  * per row for the decoder and the codes' gradients and per feature for the weights' gradients, always in ascending order, so that sums
  * have a fixed order. All buffers are made once. Those for codes serve one window of dictionaries after the other.
+ *
+ * A single dictionary whose matrices or codes are beyond one binding is cut into windows of features: all are encoded, the error is added up from
+ * one to the next, then each gets its gradients. Codes of all windows are kept in between, lists are made again.
  */
 import biasGradientSource from '../../kernels/sae-bias-gradient.wgsl';
 import rowLossSource from '../../kernels/sae-row-loss.wgsl';
@@ -16,8 +19,8 @@ import { defineKernel, type Gpu } from '../gpu/index.ts';
 import { rowGroups, rowLanes } from './row-lanes.ts';
 import { checkAuxiliary, DeadFeatures, type AuxiliaryOptions } from './sae-auxiliary.ts';
 import { ActiveLists } from './sae-lists.ts';
-import { StepTools, view, type Part } from './sae-part.ts';
-import { saePath, stepWindows, type DictionaryWindow, type SaePath, type StepSizes } from './sae-plan.ts';
+import { StepTools, view, type Codes, type Part } from './sae-part.ts';
+import { featureWindows, saePath, stepWindows, type DictionaryWindow, type FeatureWindow, type SaePath, type StepSizes } from './sae-plan.ts';
 import { groupsFor, recordShift, saeKernels } from './sae.ts';
 import { partShape, saeParts, type SaeVariant, type SaeWeights } from './sae-variant.ts';
 import { recordRunningThreshold } from './sae-variants/batchtopk.ts';
@@ -76,16 +79,20 @@ export class SaeStep {
   readonly variant: SaeVariant;
   readonly path: SaePath;
   readonly windows: readonly DictionaryWindow[];
+  /** More than one where a single dictionary is cut. */
+  readonly featureWindows: readonly FeatureWindow[];
   private readonly gpu: Gpu;
   private readonly sizes: StepSizes;
   private readonly tools: StepTools;
   private readonly own: VariantStep;
   private readonly lists: ActiveLists;
   private readonly auxiliary: DeadFeatures | null;
-  private readonly codes: Tensor;
-  private readonly codeGradient: Tensor;
+  private readonly codes: Codes;
+  private readonly codeGradient: Codes;
   private readonly shift: Tensor;
   private readonly error: Tensor;
+  /** The error so far, where windows of features add to it in turns and none may read and write at once. */
+  private readonly halfway: Tensor;
   private readonly turned: Tensor;
   private readonly slices: Tensor;
   private readonly rowLosses: Tensor;
@@ -104,19 +111,21 @@ export class SaeStep {
     if (auxiliary && variant !== 'topk' && variant !== 'batchtopk') throw new UsageError(`the loss of dead features is for topk and batchtopk dictionaries, not ${variant} ones`);
     if (auxiliary) checkAuxiliary(auxiliary);
     this.windows = stepWindows(sizes, gpu.limits);
+    this.featureWindows = featureWindows(sizes, gpu.limits);
     const W = Math.max(0, ...this.windows.map(({ count }) => count));
-    this.tools = new StepTools(gpu, sizes, { variant, path: this.path, software, window: W });
+    this.tools = new StepTools(gpu, sizes, { variant, path: this.path, software, window: W, features: this.featureWindows });
     const { tools } = this;
     this.gradients = Object.fromEntries(saeParts(variant).map((part) => [part, gpu.keep(Tensor.zeros(gpu, [D, ...partShape(part, sizes)]))])) as unknown as SaeWeights;
     this.fired = gpu.keep(Tensor.zeros(gpu, [D, F], 'u32'));
     this.dead = gpu.keep(Tensor.zeros(gpu, auxiliary ? [D, F] : [1], 'u32'));
     this.batchThreshold = tools.make(variant === 'batchtopk' ? [D] : [1]);
-    this.codes = tools.makeCodes();
-    this.codeGradient = tools.makeCodes();
+    this.codes = tools.makeCodes(true);
+    this.codeGradient = tools.makeCodes(false);
     this.shift = tools.make([W, n, width]);
     this.error = tools.make([W, n, width]);
+    this.halfway = tools.make(tools.wide && this.path === 'sparse' ? [W, n, width] : [1]);
     this.turned = tools.make(software ? [W, width, n] : [1]);
-    this.slices = tools.make([W, slicesOf(n, F).slices, width]);
+    this.slices = tools.make([W, tools.wide ? wideSlices(tools.features, n).at(-1)!.end : slicesOf(n, F).slices, width]);
     this.rowLosses = tools.make([D, n, 4]);
     this.secondLosses = tools.make(variant === 'gated' || auxiliary ? [D, n, 4] : [4]);
     this.lists = new ActiveLists(tools, this.path === 'sparse' || !!auxiliary);
@@ -126,10 +135,11 @@ export class SaeStep {
 
   /** The step's own pipelines, for compiling them in parallel; those of matrix products are not among them. */
   pipelines(): Parameters<Gpu['prepare']>[0] {
-    const lanes = rowLanes(this.tools.software, this.sizes.features);
+    const { software, widest, wide } = this.tools;
+    const lanes = rowLanes(software, widest);
     return [
-      { kernel: saeKernels.gather, constants: { GATHER: true } }, { kernel: saeKernels.shift }, { kernel: saeKernels.turn }, { kernel: kernels.biasGradient }, { kernel: kernels.sumRows },
-      { kernel: kernels.rowLoss, constants: { LANES: lanes, LISTED: this.path === 'sparse' } },
+      { kernel: saeKernels.gather, constants: { GATHER: true } }, { kernel: saeKernels.shift }, { kernel: saeKernels.turn }, ...[true, ...(wide ? [false] : [])].map((ERRORS) => ({ kernel: kernels.biasGradient, constants: { ERRORS } })), { kernel: kernels.sumRows },
+      ...[false, ...(wide ? [true] : [])].map((ADD) => ({ kernel: kernels.rowLoss, constants: { LANES: lanes, LISTED: this.path === 'sparse', ADD } })),
       ...this.own.pipelines(), ...(this.path === 'sparse' ? this.lists.pipelines() : []), ...(this.auxiliary?.pipelines() ?? []),
     ];
   }
@@ -142,21 +152,31 @@ export class SaeStep {
     const logsSecond = log?.auxiliary !== undefined && (this.auxiliary !== null || this.own.second !== undefined);
     this.gpu.scope(() => {
       for (const window of this.windows) {
-        const part = this.part(window, weights, rows);
-        recordShift(this.gpu, { ...this.tools.params(part), width: this.sizes.width }, { x, pool, decoderBias: part.weights.decoderBias, out: part.shift });
-        this.own.encode(part, sparsity, this.auxiliary?.takeCodes);
-        this.reconstruct(part);
+        const parts = this.parts(window, weights, rows);
+        this.shiftInputs(parts[0]!, x, pool);
+        for (const part of parts) this.own.encode(part, this.auxiliary?.takeCodes);
+        this.own.select?.(parts, sparsity);
+        this.auxiliary?.select(parts);
         const data = log && { x, pool, mean: log.mean };
-        if (data) this.recordLoss(part, data);
-        const gates = this.own.second?.(part);
-        if (data && gates && logsSecond) this.recordLoss(part, data, gates);
-        if (this.path === 'dense') this.backDense(part, sparsity);
-        else this.lists.back(part, this.own.penalty(sparsity));
+        for (const part of parts) {
+          this.reconstruct(part);
+          if (data) this.recordLoss(part, data);
+        }
+        for (const part of parts) {
+          const gates = this.own.second?.(part);
+          if (data && gates && logsSecond) this.recordLoss(part, data, gates);
+        }
+        for (const part of parts) {
+          if (this.path === 'dense') this.backDense(part, sparsity);
+          else this.lists.back(part, this.own.penalty(sparsity));
+        }
         // Last, because it takes over the buffers of lists and gradients.
-        const dead = this.auxiliary?.second(part);
-        if (data && dead && logsSecond) this.recordLoss(part, data, dead);
-        this.auxiliary?.back(part);
-        this.backBias(part);
+        for (const part of parts) {
+          const dead = this.auxiliary?.second(part);
+          if (data && dead && logsSecond) this.recordLoss(part, data, dead);
+        }
+        for (const part of parts) this.auxiliary?.back(part);
+        this.backBias(parts);
       }
     });
     if (log) this.addUp(this.rowLosses, rows, log.totals);
@@ -173,15 +193,21 @@ export class SaeStep {
     if (needed && !sparsity) throw new ShapeError(`sae: losses of ${this.variant} dictionaries need the number of active features of each`);
     this.gpu.scope(() => {
       for (const window of this.windows) {
-        const part = this.part(window, weights, rows);
-        recordShift(this.gpu, { ...this.tools.params(part), width: this.sizes.width }, { x, pool, decoderBias: part.weights.decoderBias, out: part.shift });
-        if (threshold && this.own.encodeFinished) this.own.encodeFinished(part, threshold);
-        else this.own.encode(part, sparsity ?? mean);
-        this.reconstruct(part);
-        this.recordLoss(part, { x, pool, mean });
-        const gates = this.own.second?.(part);
-        if (gates) this.recordLoss(part, { x, pool, mean }, gates);
-        if (count) this.lists.recordActiveRows(part, part.codes, part.fired, false);
+        const parts = this.parts(window, weights, rows);
+        this.shiftInputs(parts[0]!, x, pool);
+        const finished = threshold && this.own.encodeFinished ? threshold : null;
+        for (const part of parts) {
+          if (finished) this.own.encodeFinished!(part, finished);
+          else this.own.encode(part);
+        }
+        if (!finished && this.own.select) this.own.select(parts, sparsity!);
+        for (const part of parts) {
+          this.reconstruct(part);
+          this.recordLoss(part, { x, pool, mean });
+          const gates = this.own.second?.(part);
+          if (gates) this.recordLoss(part, { x, pool, mean }, gates);
+          if (count) this.lists.recordActiveRows(part, part.codes, part.fired, false);
+        }
       }
     });
     return view(this.rowLosses, 0, [this.sizes.dictionaries, rows, 4]);
@@ -210,31 +236,46 @@ export class SaeStep {
 
   dispose(): void {
     for (const tensor of Object.values(this.gradients) as Tensor[]) tensor.dispose();
-    for (const tensor of [this.fired, this.dead, this.batchThreshold, this.codes, this.codeGradient, this.shift, this.error, this.turned, this.slices, this.rowLosses, this.secondLosses]) tensor.dispose();
+    for (const tensor of [this.fired, this.dead, this.batchThreshold, ...this.codes, ...this.codeGradient, this.shift, this.error, this.halfway, this.turned, this.slices, this.rowLosses, this.secondLosses]) tensor.dispose();
     this.own.dispose();
     this.lists.dispose();
     this.auxiliary?.dispose();
   }
 
-  /** Views alone, nothing allocated; freed with the scope. */
-  private part(window: DictionaryWindow, weights: SaeWeights, rows: number): Part {
-    const { tools, sizes: { features, width } } = this;
+  /** A window's dictionaries, by windows of features. Views alone, nothing allocated; freed with the scope. */
+  private parts(window: DictionaryWindow, weights: SaeWeights, rows: number): Part[] {
+    const { tools, sizes: { width } } = this;
     const { first, count } = window;
-    const gradients = tools.cut(this.gradients, window);
-    return {
-      ...window, rows, weights: tools.cut(weights, window), gradients, fired: view(this.fired, first, [count, features]),
-      sums: this.own.sums ? view(this.own.sums, 0, [count, features]) : gradients.encoderBias,
-      codes: tools.codesOf(this.codes, { count, rows }), codeGradient: tools.codesOf(this.codeGradient, { count, rows }),
-      shift: view(this.shift, 0, [count, rows, width]), error: view(this.error, 0, [count, rows, width]),
-      turned: tools.software ? view(this.turned, 0, [count, width, rows]) : this.turned,
-    };
+    return tools.features.map(({ start, count: features }, slot) => {
+      const own = { ...window, slot, start, features, rows };
+      const gradients = tools.cut(this.gradients, own);
+      return {
+        ...own, weights: tools.cut(weights, own), gradients, fired: view(this.fired, first, [count, features], start),
+        sums: this.own.sums ? view(this.own.sums, 0, [count, features], start) : gradients.encoderBias,
+        codes: tools.codesOf(this.codes, own), codeGradient: tools.codesOf(this.codeGradient, own),
+        shift: view(this.shift, 0, [count, rows, width]), error: view(this.error, 0, [count, rows, width]),
+        turned: tools.software ? view(this.turned, 0, [count, width, rows]) : this.turned,
+      };
+    });
   }
 
-  /** The error x̂ − x, and on the sparse path the lists of each row. */
+  private shiftInputs(part: Part, x: Tensor, pool: Tensor): void {
+    const { dictionaries, rows, first } = this.tools.params(part);
+    recordShift(this.gpu, { dictionaries, rows, first, width: this.sizes.width }, { x, pool, decoderBias: part.weights.decoderBias, out: part.shift });
+  }
+
+  /** The error x̂ − x, to which windows of features add one after the other, and on the sparse path the lists of each row. */
   private reconstruct(part: Part): void {
-    const { codes, weights, shift, error } = part;
-    if (this.path === 'dense') this.tools.product(codes, weights.decoder, { residual: shift, out: error });
-    else this.lists.decode(part, { codes, start: shift, out: error });
+    const { codes, weights, shift, error, slot, count, rows } = part;
+    if (this.path === 'dense') {
+      this.tools.product(codes, weights.decoder, { residual: slot === 0 ? shift : error, out: error });
+      return;
+    }
+    if (!this.tools.wide) return this.lists.decode(part, { codes, start: shift, out: error });
+    const halfway = view(this.halfway, 0, [count, rows, this.sizes.width]);
+    // The last window ends in `error`.
+    const odd = (this.tools.features.length - 1 - slot) % 2 === 1;
+    this.lists.decode(part, { codes, start: slot === 0 ? shift : odd ? error : halfway, out: odd ? halfway : error });
   }
 
   private backDense(part: Part, sparsity: Tensor): void {
@@ -246,20 +287,23 @@ export class SaeStep {
     tools.product(preGradient, shift, { transposeA: true, scale: -1, out: gradients.encoder });
   }
 
-  private backBias(part: Part): void {
-    const { weights, gradients, error, sums } = part;
-    const params = this.tools.params(part);
-    const { dictionaries, rows, width4, features } = params;
-    const cut = slicesOf(rows, features);
-    const whole = cut.slices === 1;
-    this.gpu.dispatch({
-      kernel: kernels.biasGradient, params: { ...params, ...cut }, groups: groupsFor(dictionaries * cut.slices * width4),
-      bindings: [error, sums, weights.encoder, whole ? gradients.decoderBias : this.slices],
-    });
+  private backBias(parts: readonly Part[]): void {
+    const { gpu, tools, slices } = this;
+    const { gradients: { decoderBias }, rows } = parts[0]!;
+    const cuts = tools.wide ? wideSlices(tools.features, rows) : [{ ...slicesOf(rows, parts[0]!.features), end: 0 }];
+    const whole = !tools.wide && cuts[0]!.slices === 1;
+    const { dictionaries, width4 } = tools.params(parts[0]!);
+    for (const [slot, { error, sums, weights, ...part }] of parts.entries()) {
+      const { slices: own, slice, end } = cuts[slot]!;
+      const out = whole ? decoderBias : tools.wide ? view(slices, 0, [own, this.sizes.width], (end - own) * this.sizes.width) : slices;
+      gpu.dispatch({
+        kernel: kernels.biasGradient, constants: { ERRORS: slot === 0 }, params: { dictionaries, rows, width4, features: part.features, slices: own, slice },
+        groups: groupsFor(dictionaries * own * width4), bindings: [error, sums, weights.encoder, out],
+      });
+    }
     if (whole) return;
-    this.gpu.dispatch({
-      kernel: kernels.sumSlices, params: { dictionaries, slices: cut.slices, width4 }, groups: groupsFor(dictionaries * width4), bindings: [this.slices, gradients.decoderBias],
-    });
+    const all = tools.wide ? cuts.at(-1)!.end : cuts[0]!.slices;
+    gpu.dispatch({ kernel: kernels.sumSlices, params: { dictionaries, slices: all, width4 }, groups: groupsFor(dictionaries * width4), bindings: [slices, decoderBias] });
   }
 
   private recordLoss(part: Part, { x, pool, mean }: { x: Tensor; pool: Tensor; mean: Tensor }, second?: Second): void {
@@ -267,7 +311,7 @@ export class SaeStep {
     const lanes = rowLanes(this.tools.software, params.features);
     const { index, counts } = this.lists;
     this.gpu.dispatch({
-      kernel: kernels.rowLoss, constants: { LANES: lanes, LISTED: this.path === 'sparse' && !second }, params, groups: rowGroups(params.dictionaries * params.rows, lanes),
+      kernel: kernels.rowLoss, constants: { LANES: lanes, LISTED: this.path === 'sparse' && !second, ADD: part.slot > 0 }, params, groups: rowGroups(params.dictionaries * params.rows, lanes),
       bindings: [second?.error ?? part.error, second?.codes ?? part.codes, index, counts, x, pool, mean, second ? this.secondLosses : this.rowLosses],
     });
   }
@@ -283,4 +327,14 @@ function slicesOf(rows: number, features: number): { slices: number; slice: numb
   const terms = rows + features;
   const slice = terms <= ONE_SLICE ? ONE_SLICE : SLICE;
   return { slices: Math.ceil(terms / slice), slice };
+}
+
+/** The same by windows of features, of which the first has the terms of rows. Their numbers are rounded up so that each window's begin where a binding may; `end` is where they end. */
+function wideSlices(windows: readonly FeatureWindow[], rows: number): { slices: number; slice: number; end: number }[] {
+  let end = 0;
+  return windows.map(({ count }, i) => {
+    const slices = Math.ceil(((i === 0 ? rows : 0) + count) / SLICE / 16) * 16;
+    end += slices;
+    return { slices, slice: SLICE, end };
+  });
 }

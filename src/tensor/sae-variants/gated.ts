@@ -14,7 +14,7 @@
 import backSource from '../../../kernels/sae-gated-back.wgsl';
 import gatedSource from '../../../kernels/sae-gated.wgsl';
 import { defineKernel, type BufferSlice, type Gpu } from '../../gpu/index.ts';
-import { view, type Part, type StepTools } from '../sae-part.ts';
+import { view, type Codes, type Part, type StepTools } from '../sae-part.ts';
 import { groupsFor } from '../sae.ts';
 import { partOf, type SaeWeights } from '../sae-variant.ts';
 import { Tensor } from '../tensor.ts';
@@ -30,8 +30,8 @@ export class GatedStep implements VariantStep {
   private readonly tools: StepTools;
   private readonly signed: boolean;
   /** ReLU(π), and the gradient of π, then of u: [window, rows, features]. */
-  private readonly gates: Tensor;
-  private readonly gateGradient: Tensor;
+  private readonly gates: Codes;
+  private readonly gateGradient: Codes;
   /** x̂_gate − x, [window, rows, width]. */
   private readonly gateError: Tensor;
   private readonly zeros: Tensor;
@@ -40,8 +40,8 @@ export class GatedStep implements VariantStep {
     const { gpu, window: W, sizes: { dictionaries, maxRows, features, width } } = tools;
     this.tools = tools;
     this.signed = signed;
-    this.gates = tools.makeCodes();
-    this.gateGradient = tools.makeCodes();
+    this.gates = tools.makeCodes(true);
+    this.gateGradient = tools.makeCodes(false);
     this.gateError = tools.make([W, maxRows, width]);
     this.sums = tools.make([W, features]);
     this.zeros = gpu.keep(Tensor.zeros(gpu, [dictionaries]));
@@ -56,7 +56,7 @@ export class GatedStep implements VariantStep {
 
   second(part: Part): Second {
     const { codes, error } = this.gatePart(part);
-    this.tools.product(codes, part.weights.decoder, { residual: part.shift, out: error });
+    this.tools.product(codes, part.weights.decoder, { residual: part.slot === 0 ? part.shift : error, out: error });
     return { codes, error };
   }
 
@@ -72,7 +72,7 @@ export class GatedStep implements VariantStep {
     tools.productAlong(part, gate.error, weights.decoder, { scale: 2 / rows, out: gate.gradient });
     recordMask(tools, part, { codes: gate.codes, penalty: sparsity, gradient: gate.gradient, sums: gradients.encoderBias, fired, counted: codes });
     tools.gpu.dispatch({
-      ...this.backPipeline(), params: { dictionaries, rows, features }, groups: groupsFor(tools.columnThreads(dictionaries)),
+      ...this.backPipeline(), params: { dictionaries, rows, features }, groups: groupsFor(tools.columnThreads(part)),
       bindings: [codes, ...magnitudeParts(weights), codeGradient, gate.gradient, ...magnitudeParts(gradients), sums],
     });
     return gate.gradient;
@@ -83,7 +83,7 @@ export class GatedStep implements VariantStep {
   }
 
   dispose(): void {
-    for (const tensor of [this.gates, this.gateGradient, this.gateError, this.sums, this.zeros]) tensor.dispose();
+    for (const tensor of [...this.gates, ...this.gateGradient, this.gateError, this.sums, this.zeros]) tensor.dispose();
   }
 
   private gatePart(part: Part): { codes: Tensor; gradient: Tensor; error: Tensor } {

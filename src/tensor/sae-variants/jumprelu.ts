@@ -12,7 +12,7 @@
 import backSource from '../../../kernels/sae-jumprelu-back.wgsl';
 import jumpSource from '../../../kernels/sae-jumprelu.wgsl';
 import { defineKernel } from '../../gpu/index.ts';
-import type { Part, StepTools } from '../sae-part.ts';
+import type { Codes, Part, StepTools } from '../sae-part.ts';
 import { groupsFor } from '../sae.ts';
 import { partOf } from '../sae-variant.ts';
 import { Tensor } from '../tensor.ts';
@@ -25,13 +25,13 @@ export class JumpReluStep implements VariantStep {
   private readonly tools: StepTools;
   private readonly bandwidth: number;
   /** Pre-activations, kept for the way back: [window, rows, features]. */
-  private readonly pre: Tensor;
+  private readonly pre: Codes;
   private readonly zeros: Tensor;
 
   constructor(tools: StepTools, bandwidth: number) {
     this.tools = tools;
     this.bandwidth = bandwidth;
-    this.pre = tools.makeCodes();
+    this.pre = tools.makeCodes(true);
     this.zeros = tools.gpu.keep(Tensor.zeros(tools.gpu, [tools.sizes.dictionaries]));
   }
 
@@ -56,7 +56,7 @@ export class JumpReluStep implements VariantStep {
     const { weights, gradients, codeGradient, fired, sums } = part;
     const { dictionaries, rows, features, first } = tools.params(part);
     tools.gpu.dispatch({
-      ...this.backPipeline(), params: { dictionaries, rows, features, first, bandwidth: this.bandwidth }, groups: groupsFor(tools.columnThreads(dictionaries)),
+      ...this.backPipeline(), params: { dictionaries, rows, features, first, bandwidth: this.bandwidth }, groups: groupsFor(tools.columnThreads(part)),
       bindings: [tools.codesOf(this.pre, part), partOf(weights, 'logThreshold', 'jumprelu'), sparsity, codeGradient, sums, partOf(gradients, 'logThreshold', 'jumprelu'), fired],
     });
     return codeGradient;
@@ -67,7 +67,7 @@ export class JumpReluStep implements VariantStep {
   }
 
   dispose(): void {
-    this.pre.dispose();
+    for (const tensor of this.pre) tensor.dispose();
     this.zeros.dispose();
   }
 

@@ -8,6 +8,7 @@ import topKSource from '../../../kernels/sae-top-k.wgsl';
 import topKLanesSource from '../../../kernels/sae-top-k-lanes.wgsl';
 import { defineKernel, type BufferSlice, type Gpu } from '../../gpu/index.ts';
 import type { Part, StepTools } from '../sae-part.ts';
+import { LargestCodes } from '../sae-select.ts';
 import { groupsFor } from '../sae.ts';
 import { Tensor } from '../tensor.ts';
 import { maskPipelines, recordMask } from './vanilla.ts';
@@ -18,33 +19,41 @@ const kernels = { rows: defineKernel('sae-top-k', topKSource), lanes: defineKern
 /** Codes of several dictionaries; of all, those in hand begin at `first`. */
 export interface CodesSize { dictionaries: number; rows: number; features: number; first: number }
 
+/** Selects from many rows or windows together; `smallest` takes the smallest code kept of each dictionary. */
+interface Across { largest: LargestCodes; smallest?: Tensor }
+
 export class TopKStep implements VariantStep {
   readonly sums?: Tensor;
   protected readonly tools: StepTools;
   private readonly signed: boolean;
   private readonly zeros: Tensor;
+  private readonly across: Across | null;
 
-  constructor(tools: StepTools, signed: boolean) {
+  /** `across` selects from more than one row of codes at a time, as it has to where windows of features cut rows. */
+  constructor(tools: StepTools, signed: boolean, across: Across | null = tools.wide ? { largest: LargestCodes.ofRows(tools, signed) } : null) {
     this.tools = tools;
     this.signed = signed;
+    this.across = across;
     this.zeros = tools.gpu.keep(Tensor.zeros(tools.gpu, [tools.sizes.dictionaries]));
     // A bias that is not used has no gradient; the sums are needed all the same.
     if (signed) this.sums = tools.make([tools.window, tools.sizes.features]);
   }
 
-  encode(part: Part, sparsity: Tensor, take?: TakeCodes): void {
+  encode(part: Part, take?: TakeCodes): void {
     this.preActivations(part);
     take?.(part);
-    this.select(part, sparsity);
+  }
+
+  select(parts: readonly Part[], sparsity: Tensor): void {
+    const { tools, across, signed } = this;
+    const size = tools.params(parts[0]!);
+    if (across) across.largest.record(parts, size, sparsity, across.smallest);
+    else recordTopK(tools.gpu, size, { values: parts[0]!.codes, k: sparsity }, signed, tools.software);
   }
 
   protected preActivations(part: Part): void {
     const { shift, weights, codes } = part;
     this.tools.productAlong(part, shift, weights.encoder, { scale: -1, out: codes, ...(this.signed ? {} : { bias: weights.encoderBias, activation: 'relu' }) });
-  }
-
-  protected select(part: Part, sparsity: Tensor): void {
-    recordTopK(this.tools.gpu, this.tools.params(part), { values: part.codes, k: sparsity }, this.signed, this.tools.software);
   }
 
   penalty(): Tensor {
@@ -57,12 +66,13 @@ export class TopKStep implements VariantStep {
   }
 
   pipelines(): Pipelines {
-    return [topKPipeline(this.signed, this.tools.software), ...maskPipelines(this.tools)];
+    return [...(this.across?.largest.pipelines() ?? [topKPipeline(this.signed, this.tools.software)]), ...maskPipelines(this.tools)];
   }
 
   dispose(): void {
     this.zeros.dispose();
     this.sums?.dispose();
+    this.across?.largest.dispose();
   }
 }
 

@@ -50,7 +50,7 @@ export function recordMask(
   const { codes, penalty, gradient, sums, fired, counted } = buffers;
   tools.gpu.dispatch({
     kernel: maskKernel, constants: { COLUMNS: tools.columns, APART: counted !== undefined }, params: { dictionaries, rows, features, first },
-    groups: groupsFor(tools.columnThreads(dictionaries)), bindings: [codes, penalty, gradient, sums, fired, counted ?? codes],
+    groups: groupsFor(tools.columnThreads(part)), bindings: [codes, penalty, gradient, sums, fired, counted ?? codes],
   });
 }
 

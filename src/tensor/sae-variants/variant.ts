@@ -12,11 +12,13 @@ export interface Second { error: Tensor; codes: Tensor }
 export type TakeCodes = (part: Part) => void;
 
 export interface VariantStep {
-  /** Records codes from the shifted inputs, part.shift -> part.codes. `sparsity` [all dictionaries]: λ or K. */
-  encode(part: Part, sparsity: Tensor, take?: TakeCodes): void;
+  /** Records codes from the shifted inputs, part.shift -> part.codes; in kinds that select, what they are selected from. */
+  encode(part: Part, take?: TakeCodes): void;
+  /** Records the selection, in place, once the codes of all windows of features are there. `sparsity` [all dictionaries]: K. */
+  select?(parts: readonly Part[], sparsity: Tensor): void;
   /** The same as a finished dictionary does it, where that differs; `threshold` [all dictionaries]. */
   encodeFinished?(part: Part, threshold: Tensor): void;
-  /** Records what else is reconstructed, after the error. */
+  /** Records what else is reconstructed, after the error. Windows of features come in their order, each adds to those before. */
   second?(part: Part): Second;
   /** λ of a penalty on Σ codes, [all dictionaries]; zeros in kinds that have none. */
   penalty(sparsity: Tensor): Tensor;
