@@ -73,7 +73,6 @@ const SWATCHES: Record<LegendEntry['shape'], string> = {
   wedge: '<path d="M8 0l3 12h-6z"/>',
   arrow: '<path d="M8 0l5 6h-3v6h-4v-6h-3z"/>',
   cross: '<path d="M6 1h4v3h3v4h-3v3h-4v-3h-3v-4h3z"/>',
-  stroke: '<rect x="1" y="5" width="14" height="2"/>',
   line: '<rect x="0" y="5" width="16" height="2.4"/>',
   dashed: '<path d="M0 5h4v2h-4zM6 5h4v2h-4zM12 5h4v2h-4z"/>',
   outline: '<path fill-rule="evenodd" d="M2.5.5h11v11h-11zM4.5 2.5v7h7v-7z"/>',

@@ -2,10 +2,10 @@
 export const pageStyle = `
 :root { color-scheme: light dark;
   --bg: #f6f7f9; --panel: #fff; --ink: #1b1f24; --muted: #59636e; --line: #d8dee4; --faint: #b6bfc9;
-  --c0: #0b6bb8; --c1: #c94a05; --c2: #0a8060; --c3: #a03a8c; --c4: #8a6200; --c5: #1f8fb8; --c6: #6b7280; --c7: #b02a37; --c8: #5b4bb5; --c9: #4d7c0f; --c10: #c2187a; }
+  --c0: #0b6bb8; --c1: #c94a05; --c2: #0a8060; --c3: #a03a8c; --c4: #8a6200; --c5: #1f8fb8; --c6: #6b7280; --c7: #b02a37; --c8: #5b4bb5; --c9: #4d7c0f; }
 @media (prefers-color-scheme: dark) { :root {
   --bg: #0d1116; --panel: #161b22; --ink: #e6edf3; --muted: #9aa7b4; --line: #2d353f; --faint: #4a5562;
-  --c0: #58a6ff; --c1: #ff9a4d; --c2: #3fca98; --c3: #e08bcf; --c4: #e3b341; --c5: #7cd3f2; --c6: #9ca3af; --c7: #ff8182; --c8: #b3a6ff; --c9: #a3d65c; --c10: #ff8ac6; } }
+  --c0: #58a6ff; --c1: #ff9a4d; --c2: #3fca98; --c3: #e08bcf; --c4: #e3b341; --c5: #7cd3f2; --c6: #9ca3af; --c7: #ff8182; --c8: #b3a6ff; --c9: #a3d65c; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 header, main, footer { max-width: 1120px; margin: 0 auto; padding: 0 20px; }

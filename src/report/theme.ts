@@ -11,8 +11,8 @@ export const panelColour = 'var(--panel, #fff)';
 export const line = 'var(--line, #d8dee4)';
 export const accent = 'var(--c0, #0b6bb8)';
 
-const SERIES = ['#0b6bb8', '#c94a05', '#0a8060', '#a03a8c', '#8a6200', '#1f8fb8', '#6b7280', '#b02a37', '#5b4bb5', '#4d7c0f', '#c2187a'];
-const SHAPES = ['circle', 'square', 'diamond', 'triangle-up', 'cross', 'triangle-down', 'stroke', 'triangle-left', 'triangle-right', 'wedge', 'arrow'] as const;
+const SERIES = ['#0b6bb8', '#c94a05', '#0a8060', '#a03a8c', '#8a6200', '#1f8fb8', '#6b7280', '#b02a37', '#5b4bb5', '#4d7c0f'];
+const SHAPES = ['circle', 'square', 'diamond', 'triangle-up', 'cross', 'triangle-down', 'triangle-right', 'triangle-left', 'wedge', 'arrow'] as const;
 export type Shape = (typeof SHAPES)[number];
 
 /** How a series looks wherever it is drawn: colour and shape, so that it can be told apart without colour. */
