@@ -35,12 +35,15 @@ Examples:
   diffract eval sae --model models/ioi-mini --sae saes --text corpus/ --tokens-count 80000 --out results
   diffract eval sae --model models/ioi-mini --sae saes/z_L0H3_end --tokens prompts.json --out result.json`;
 
+const SAE_HELP = 'an SAE: a directory, file or URL of it, or hub:owner/name/path; as SAELens, dictionary_learning, sparsify, OpenAI and others save them; '
+  + 'or a folder of several such as train writes; repeatable';
+
 export function registerSae(command: Command): void {
-  textSourceOptions(command.command('sae'), { context: 'that of the training, else 128; at most the model’s context', heldOut: 'that of the training' })
+  textSourceOptions(command.command('sae'), { context: "that of the training, else 128; at most the model's context", heldOut: 'that of the training' })
     .description('Metrics of SAEs on any text: reconstruction, sparsity, what splicing them in does to the predictions.')
     .addOption(modelOption())
     .addOption(revisionOption())
-    .requiredOption('--sae <where>', 'an SAE: a directory, file or URL of it, or hub:owner/name/path; as SAELens, dictionary_learning, sparsify, OpenAI and others save them; or a folder of several such as train writes; repeatable', collect)
+    .requiredOption('--sae <where>', SAE_HELP, collect)
     .option('--tokens <file>', 'instead of text: a JSON list of prompts, each a list of token ids')
     .addOption(new Option('--part <which>', 'which documents of the text are read (default: held-out if the SAE was trained on the same text, else all)').choices(['train', 'held-out', 'all']))
     .option('--seed <n>', 'which documents are held out (default: as in training)', wholeNumber(0))
@@ -118,9 +121,13 @@ async function measure(model: Gpt2, some: readonly Named[], { options, content, 
       saes.push(sae);
       for (const warning of sae.warnings) note(`${sae.name}: ${warning}`);
     }
-    if (packing.text?.part === 'held-out' && !options.part && !told) note(`of the text only the ${Number((packing.text.flags.heldOut! * 100).toPrecision(3))}% are read that training held out; --part all reads everything`);
+    if (packing.text?.part === 'held-out' && !options.part && !told) {
+      note(`of the text only the ${Number((packing.text.flags.heldOut! * 100).toPrecision(3))}% are read that training held out; --part all reads everything`);
+    }
     const metrics = await evaluateDictionaries(model, saes.map((dictionary, i) => ({ dictionary, ...places[i]! })), {
-      tokens: text.stream, batch: options.batch, excludeTokens: packing.exclude, meanAblation: true, signal, onProgress: (done, total) => bar.update(done, total ?? Math.max(2 * Math.min(text.limit, done), done)),
+      tokens: text.stream, batch: options.batch, excludeTokens: packing.exclude, meanAblation: true, signal,
+      // How much there is of a stream the pass before the measuring one finds out.
+      onProgress: (done, total) => bar.update(done, total ?? 2 * (Number.isFinite(text.limit) ? text.limit : done)),
     });
     bar.stop();
     for (const [i, one] of some.entries()) {

@@ -44,7 +44,7 @@ export function packingFor({ config, tokenizer }: Pick<Gpt2, 'config' | 'tokeniz
   return {
     exclude, context, bos,
     text: {
-      part: flags.part ?? (hasUnseenPart(flags, metadata) ? 'held-out' : 'all'),
+      part: flags.part ?? (heldOut > 0 && hasUnseenPart(flags, metadata) ? 'held-out' : 'all'),
       seed: flags.seed ?? (Number.isSafeInteger(metadata['held_out_seed']) ? metadata['held_out_seed'] as number : packDefaults.seed),
       flags: {
         ...flags, context, bos, heldOut, concat: flags.concat && metadata['disable_concat_sequences'] !== true, rows: flags.rows === true || metadata['token_lists'] === 'rows',
@@ -106,7 +106,8 @@ export class SaeText {
       yield row;
     }
     if (this.prompts > 0) return;
-    throw new UsageError(`${part === 'all' ? 'the text' : `the part of the text that is ${part === 'train' ? 'trained on' : 'held out'}`} does not fill one prompt of ${this.packing.context} tokens: give more, ${part === 'all' ? 'or a shorter --context' : 'a shorter --context, or --part all'}`);
+    const [what, advice] = part === 'all' ? ['the text', 'or a shorter --context'] : [`the part of the text that is ${part === 'train' ? 'trained on' : 'held out'}`, 'a shorter --context, or --part all'];
+    throw new UsageError(`${what} does not fill one prompt of ${this.packing.context} tokens: give more, ${advice}`);
   }
 }
 

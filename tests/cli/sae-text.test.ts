@@ -39,6 +39,7 @@ test('the held-out part as training packs it is read where the text is the one t
     assert.ok(rows.length > 3);
     const packing = packingFor(model, { ...plain, text: [text] }, JSON.parse(JSON.stringify(trained.metadata())), { files });
     assert.is(packing.text!.part, 'held-out');
+    assert.is(packingFor(model, { ...plain, text: [text], heldOut: 0 }, trained.metadata(), { files }).text!.part, 'all');
     assert.equal(packing.exclude, trained.special);
     assert.equal(await rowsOf(new SaeText(model, packing, { files }, {} as SaeTextFlags)), rows);
   }
