@@ -83,7 +83,7 @@ function evaluationOptions(command: Command): Command {
     .option('--min-frequency <share>', `of SAEs trained on text, leave out features active on a smaller share of its tokens (default: ${MIN_FREQUENCY})`, realNumber(0))
     .option('--methods <names>', 'ways of choosing those features: agnostic, reconstruction, aware, threshold', list, [...defaults.methods])
     .option('--batch <n>', 'prompts in one patched run (default: what fits a modest amount of memory)', wholeNumber(1))
-    .option('--processing <names>', `weight processing of the model, of ${Object.keys(NO_PROCESSING).join(', ')}, or all: that which SAEs of others were trained with`, list)
+    .option('--processing <names>', `weight processing of the model, of ${Object.keys(NO_PROCESSING).join(', ')}, all, or none (default: what the SAEs were trained with, as far as they say)`, list)
     .addOption(weightsOption())
     .addOption(tuningOption())
     .option('--json', 'print results.json on stdout instead of the table');
@@ -107,7 +107,7 @@ async function run(options: Options, task: TaskChoice): Promise<void> {
       dictionaries: options.dictionaries ?? (sae.length > 0 ? ['supervised'] : defaults.dictionaries),
       ks: options.k,
       minFrequency: options.minFrequency,
-      processing: readProcessing(options.processing),
+      ...(options.processing ? { processing: readProcessing(options.processing.filter((name) => name !== 'none')) } : {}),
       methods: options.methods as FeatureEdit[],
       batch: options.batch ?? null,
       discovery: { ...defaults.discovery, threshold: options.threshold },

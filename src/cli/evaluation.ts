@@ -9,7 +9,7 @@ import type { Gpt2, WeightProcessing, WeightType } from '../model/index.ts';
 import { renderReport } from '../report/index.ts';
 import { grammarFor, GreaterThanTask, IoiTask, parseCrossSection, taskFromFile } from '../task/index.ts';
 import { loadModel, openModelSource, type ModelFlags } from './model.ts';
-import { loadDictionaries } from './sae-directories.ts';
+import { loadDictionaries, processingOfSaes } from './sae-directories.ts';
 import { progress } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
@@ -34,7 +34,7 @@ export interface EvaluationRequest extends Partial<Omit<EvaluationOptions, 'load
   weights?: WeightType;
   /** of dictionaries trained on text, features active on a smaller share of its tokens are left out; 1e-6 unless given */
   minFrequency?: number;
-  /** what is done to the model's weights on loading; nothing unless given */
+  /** what is done to the model's weights on loading; unless given, what the SAEs were trained with, as far as they say */
   processing?: Partial<WeightProcessing>;
   /** settings of kernels for the adapter: a file that the benchmark's tuner made */
   tuning?: string;
@@ -56,7 +56,7 @@ export const TEXT_K = 32;
 export async function runEvaluation(request: EvaluationRequest, signal?: AbortSignal): Promise<EvaluationFiles> {
   const { model: where, revision, out, lexicon, saes = [], crossSections: specs, discover, tuning, weights, task: choice, minFrequency, ks, processing, ...options } = request;
   await assertWritable(out);
-  const { model, task } = await openTask({ model: where, revision, lexicon, tuning, weights, task: choice, processing }, signal);
+  const { model, task } = await openTask({ model: where, revision, lexicon, tuning, weights, task: choice, processing: processing ?? await processingOfSaes(saes) }, signal);
   let loaded: LoadedDictionary[] = [];
   try {
     const crossSections = specs?.map((spec) => parseCrossSection(spec, task.positions));

@@ -5,7 +5,7 @@ import { frequentFeatures, loadSae, readSaeConfig, splitAddress, withFeatures, t
 import { FileError, UsageError } from '../errors.ts';
 import { checkPath, checkReading, formatReading, readingKind, type FeatureFilter, type LoadedDictionary, type Reading } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
-import type { Gpt2 } from '../model/index.ts';
+import { NO_PROCESSING, type Gpt2, type WeightProcessing } from '../model/index.ts';
 import { note } from './terminal.ts';
 import { checkSite, formatSite, hookOf, IOI_POSITIONS, parseSite, type SiteAddress } from '../task/index.ts';
 
@@ -28,8 +28,8 @@ export async function loadDictionaries(model: Gpt2, given: readonly string[], { 
   const loaded: LoadedDictionary[] = [];
   try {
     for (const text of given) {
-      const [, named, path = text] = /^([qkvz]@L\d+H\d+@[^=]+|blocks\.\d+\.[\w.]+(?::\d+)?)=(.+)$/.exec(text) ?? [];
-      const place = named === undefined ? null : named.startsWith('blocks.') ? readingOf(named) : parseSite(named, positions);
+      const { named, path } = split(text);
+      const place = named === null ? null : named.startsWith('blocks.') ? readingOf(named) : parseSite(named, positions);
       const paths = await directoriesIn(path);
       if (place && paths.length !== 1) throw new UsageError(`--sae ${text}: ${path} holds ${paths.length} dictionaries; a site can be given to one only`);
       for (const one of paths) loaded.push(await loadOne(model, one, place, { positions, minFrequency }));
@@ -39,6 +39,31 @@ export async function loadDictionaries(model: Gpt2, given: readonly string[], { 
     for (const { dictionary } of loaded) dictionary.dispose();
     throw error;
   }
+}
+
+/**
+ * Weight processing that the dictionaries were trained with, as far as they say: every kind that one of them names. Of those that disagree some will
+ * be refused by `loadDictionaries`. FileError for paths without a dictionary.
+ */
+export async function processingOfSaes(given: readonly string[]): Promise<Partial<WeightProcessing>> {
+  const wanted = new Set<string>();
+  for (const text of given) {
+    const { named, path } = split(text);
+    for (const one of await directoriesIn(path)) {
+      const { directory, file } = splitAddress(one);
+      const { metadata } = await readSaeConfig(openSource(directory), { ...(file === undefined ? {} : { file }), ...(named?.startsWith('blocks.') ? { hook: readingOf(named).hook } : {}) });
+      const own = (metadata['weight_processing'] ?? {}) as Record<string, unknown>;
+      for (const kind of Object.keys(NO_PROCESSING)) if (own[kind] === true) wanted.add(kind);
+    }
+  }
+  if (wanted.size > 0) note(`the model's weights are processed as the SAEs were trained with: ${[...wanted].join(', ')}`);
+  return Object.fromEntries([...wanted].map((kind) => [kind, true]));
+}
+
+/** PATH, SITE=PATH or HOOK[:HEAD]=PATH. */
+function split(text: string): { named: string | null; path: string } {
+  const [, named = null, path = text] = /^([qkvz]@L\d+H\d+@[^=]+|blocks\.\d+\.[\w.]+(?::\d+)?)=(.+)$/.exec(text) ?? [];
+  return { named, path };
 }
 
 /** The path itself if it is a dictionary (or a URL, a hub's folder or a file), else the dictionaries directly inside it, in the order of their names. */

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { loadDictionaries, type LoadChoice } from '../../src/cli/sae-directories.ts';
+import { loadDictionaries, processingOfSaes, type LoadChoice } from '../../src/cli/sae-directories.ts';
 import { Sae, saeFiles, type SaeMetadata } from '../../src/dictionary/index.ts';
 import { ShapeError, UnknownSiteError, UsageError } from '../../src/errors.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
@@ -48,11 +48,15 @@ test.after(() => {
 /** What was said on stderr at the last call. */
 let notes = '';
 
-async function load(names: readonly string[], choice: LoadChoice = {}): Promise<{ line: string; dropped: number | undefined; features: number }[]> {
+async function quiet<T>(work: () => Promise<T>): Promise<T> {
   const { write: usual } = process.stderr;
   notes = '';
   process.stderr.write = ((text: string) => { notes += text; return true; }) as typeof usual;
-  const loaded = await loadDictionaries(model, names.map((name) => name.replace(/(^|=)(?=\w+$)/, (_, before) => `${before}${folder}/`)), choice).finally(() => { process.stderr.write = usual; });
+  return work().finally(() => { process.stderr.write = usual; });
+}
+
+async function load(names: readonly string[], choice: LoadChoice = {}): Promise<{ line: string; dropped: number | undefined; features: number }[]> {
+  const loaded = await quiet(() => loadDictionaries(model, names.map((name) => name.replace(/(^|=)(?=\w+$)/, (_, before) => `${before}${folder}/`)), choice));
   const seen = loaded.map(({ site, reads, name, variant, trainedOn, filter, dictionary }) => ({
     line: `${name} [${variant}] ${trainedOn ?? '?'} ${site ? formatSite(site) : '*'} ${reads!.hook}:${reads!.head}`, dropped: filter?.dropped, features: dictionary.features,
   }));
@@ -80,6 +84,14 @@ test('dictionaries of text serve what they reach, apart from those of the task',
   await load(['silent']);
   assert.match(notes, /silent: it was trained on rows without a beginning-of-sequence token; prompts that begin with one are unlike them\n/);
   assert.equal((await load(['head'], { minFrequency: 0 })).map(({ dropped, features }) => [dropped, features]), [[undefined, 12]]);
+});
+
+test('the processing of weights that dictionaries name is what the model is loaded with', async () => {
+  const one = await write('folded', 32, { hook_name: 'blocks.0.attn.hook_z', hook_head_index: 0, weight_processing: { ...model.processing, foldValueBiases: true } });
+  assert.equal(await processingOfSaes([join(folder, 'task'), join(folder, 'head')]), {});
+  assert.equal(await quiet(() => processingOfSaes([join(folder, 'task'), `z@L0H0@end=${one}`])), { foldValueBiases: true });
+  assert.match(notes, /weights are processed as the SAEs were trained with: foldValueBiases\n/);
+  assert.match(await refusal(() => load(['folded']), UsageError), /weight processing foldValueBiases true, not false/);
 });
 
 test('what reaches no head, another head or another site is refused in a line that says why, and nothing stays loaded', async () => {
