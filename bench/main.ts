@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { openDevice, tuningOption } from '../src/cli/device.ts';
-import { list, reportError, wholeNumber } from '../src/cli/terminal.ts';
+import { list, reportError, wholeNumber, written } from '../src/cli/terminal.ts';
 import { UsageError } from '../src/errors.ts';
 import { assertWritable, writeFileAtomic } from '../src/files/node-write.ts';
 import type { Gpu } from '../src/gpu/index.ts';
@@ -141,4 +141,5 @@ try {
 } catch (error) {
   process.exitCode = error instanceof CommanderError ? (error.exitCode === 0 ? 0 : 2) : reportError(error);
 }
+await written();
 process.exit(process.exitCode);

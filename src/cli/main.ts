@@ -13,7 +13,7 @@ import { register as sites } from './sites.ts';
 import { register as toy } from './toy.ts';
 import { register as train } from './train.ts';
 import { register as verify } from './verify.ts';
-import { reportError } from './terminal.ts';
+import { reportError, written } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
 
@@ -33,5 +33,6 @@ try {
   // Commander has printed its message already; its own code is 0 for --help and --version.
   process.exitCode = error instanceof CommanderError ? (error.exitCode === 0 ? 0 : 2) : reportError(error);
 }
+await written();
 // Dawn's threads would keep the process alive.
 process.exit(process.exitCode ?? 0);

@@ -53,6 +53,11 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 1)}\n`);
 }
 
+/** When all output has gone out: a pipe takes it bit by bit, and what is left when the process ends is lost. */
+export async function written(): Promise<void> {
+  await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write('', resolve))));
+}
+
 /** For commander: a whole number of at least `least`. */
 export function wholeNumber(least: number): (text: string) => number {
   return (text) => {
