@@ -84,9 +84,18 @@ export async function runEvaluation(request: EvaluationRequest, signal?: AbortSi
   }
 }
 
+interface TaskFlags extends ModelFlags {
+  lexicon?: string;
+  processing?: Partial<WeightProcessing>;
+  tuning?: string;
+  weights?: WeightType;
+  task?: TaskChoice;
+  coupledTargets?: boolean;
+}
+
 /** Loads a model and makes the task for it: indirect objects from its word lists (or the given ones, or the project's own for GPT-2's vocabulary) unless another is chosen. */
 export async function openTask(
-  { lexicon, task = { name: 'ioi' }, coupledTargets = false, processing, ...flags }: ModelFlags & { lexicon?: string; processing?: Partial<WeightProcessing>; tuning?: string; weights?: WeightType; task?: TaskChoice; coupledTargets?: boolean }, signal?: AbortSignal,
+  { lexicon, task = { name: 'ioi' }, coupledTargets = false, processing, ...flags }: TaskFlags, signal?: AbortSignal,
 ): Promise<{ model: Gpt2; task: EvaluationTask }> {
   const source = await openModelSource(flags, signal);
   const file = 'file' in task ? await openSource(dirname(task.file)).json(basename(task.file)) : null;

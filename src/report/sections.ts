@@ -86,7 +86,8 @@ export function textNote(results: Results): string {
   const lines = [
     'Dictionaries marked “text” were trained on the model’s activations at every position of text, not on the task, and serve every position of a site.',
     kinds.some((hook) => hook?.includes('.attn.')) ? '“All heads”: trained on all heads of a layer together; a head takes its columns.' : '',
-    kinds.some((hook) => hook && !hook.includes('.attn.')) ? '“Residual”: trained on the residual stream and read through the layer norm and the head’s weights, which is linear with the layer norm’s scale that of the clean activation.' : '',
+    kinds.some((hook) => hook && !hook.includes('.attn.'))
+      ? '“Residual”: trained on the residual stream and read through the layer norm and the head’s weights, which is linear with the layer norm’s scale that of the clean activation.' : '',
     text.some(({ dropped }) => dropped) ? `Features that were active on fewer than one in ${integer(1 / Math.max(...text.map(({ minFrequency }) => minFrequency ?? 0)))} tokens in training are left out.` : '',
   ];
   return `<p class="reading">${escapeHtml(lines.filter(Boolean).join(' '))}</p>`;
@@ -99,7 +100,9 @@ export function dictionaryTable(results: Results): string {
   const scored = new Map(results.tests.interpretability.map((row) => [JSON.stringify([row.site, row.dictionary]), row]));
   return table(
     'Dictionaries and their features',
-    ['Site', 'Dictionary', ...(loaded ? ['Trained on'] : []), 'Features', ...(filtered ? ['Left out'] : []), 'Alive', 'F1 ≥ 0.5', '≥ 0.6', '≥ 0.8', 'Mean F1', 'Median', 'L0', 'Explained variance', 'λ'],
+    [
+      'Site', 'Dictionary', ...(loaded ? ['Trained on'] : []), 'Features', ...(filtered ? ['Left out'] : []), 'Alive', 'F1 ≥ 0.5', '≥ 0.6', '≥ 0.8', 'Mean F1', 'Median', 'L0', 'Explained variance', 'λ',
+    ],
     grouped(results.dictionaries, (row) => row.site).map((rows) => rows.map((row) => {
       const found = scored.get(JSON.stringify([row.site, row.name]));
       return [

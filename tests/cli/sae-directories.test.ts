@@ -22,7 +22,8 @@ let model: Gpt2;
 
 async function write(name: string, width: number, metadata: SaeMetadata, frequencies: Float32Array | null = null): Promise<string> {
   const of = (n: number, shape: number[]): Tensor => Tensor.from(gpu, random(n, width), shape);
-  const sae = gpu.scope(() => new Sae(name, { encoder: of(12 * width, [12, width]), encoderBias: of(12, [12]), decoder: of(12 * width, [12, width]), decoderBias: of(width, [width]) }, { l1_coefficient: 2, weight_processing: model.processing, ...metadata }, { frequencies }));
+  const weights = { encoder: of(12 * width, [12, width]), encoderBias: of(12, [12]), decoder: of(12 * width, [12, width]), decoderBias: of(width, [width]) };
+  const sae = new Sae(name, weights, { l1_coefficient: 2, weight_processing: model.processing, ...metadata }, { frequencies });
   const path = join(folder, name);
   mkdirSync(path);
   for (const [file, bytes] of Object.entries(await saeFiles(sae))) writeFileSync(join(path, file), bytes);

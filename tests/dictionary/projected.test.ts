@@ -13,7 +13,8 @@ const gpu = await testGpu();
 const [n, D, d, F] = [9, 12, 5, 20];
 const HOOK = 'blocks.1.hook_resid_pre';
 const plain: PlainSae = {
-  features: F, width: D, encoder: Float64Array.from(random(F * D, 1)), encoderBias: Float64Array.from(random(F, 2)), decoder: Float64Array.from(random(F * D, 3)), decoderBias: Float64Array.from(random(D, 4)),
+  features: F, width: D, encoder: Float64Array.from(random(F * D, 1)), encoderBias: Float64Array.from(random(F, 2)),
+  decoder: Float64Array.from(random(F * D, 3)), decoderBias: Float64Array.from(random(D, 4)),
 };
 const matrix = random(D * d, 5);
 const constant = random(d, 6);
@@ -54,7 +55,9 @@ const site64 = (row: number[], one: Case): number[] => through(row).map((v, k) =
 
 function made({ normalization, epsilon }: Case): { base: Sae; dictionary: ProjectedDictionary } {
   const from = (v: Float64Array, shape: number[]): Tensor => Tensor.from(gpu, Float32Array.from(v), shape);
-  const base = new Sae('base', { encoder: from(plain.encoder, [F, D]), encoderBias: from(plain.encoderBias, [F]), decoder: from(plain.decoder, [F, D]), decoderBias: from(plain.decoderBias, [D]) }, {}, { normalization });
+  const base = new Sae('base', {
+    encoder: from(plain.encoder, [F, D]), encoderBias: from(plain.encoderBias, [F]), decoder: from(plain.decoder, [F, D]), decoderBias: from(plain.decoderBias, [D]),
+  }, {}, { normalization });
   return { base, dictionary: new ProjectedDictionary(base, HOOK, { matrix: Tensor.from(gpu, matrix, [D, d]), constant: Tensor.from(gpu, constant, [1, d]), epsilon }) };
 }
 

@@ -26,11 +26,14 @@ const gpu = await testGpu();
 const KIND: RowNormalization = 'layer_norm';
 const [d, F] = [32, 40];
 const plain: PlainSae = {
-  features: F, width: d, encoder: Float64Array.from(random(F * d, 1)), encoderBias: Float64Array.from(random(F, 2)), decoder: Float64Array.from(random(F * d, 3), (v) => v / 6), decoderBias: Float64Array.from(random(d, 4), (v) => v / 4),
+  features: F, width: d, encoder: Float64Array.from(random(F * d, 1)), encoderBias: Float64Array.from(random(F, 2)),
+  decoder: Float64Array.from(random(F * d, 3), (v) => v / 6), decoderBias: Float64Array.from(random(d, 4), (v) => v / 4),
 };
 const made = (): Sae => {
   const from = (v: Float64Array, shape: number[]): Tensor => Tensor.from(gpu, Float32Array.from(v), shape);
-  return new Sae('vanilla normalised', { encoder: from(plain.encoder, [F, d]), encoderBias: from(plain.encoderBias, [F]), decoder: from(plain.decoder, [F, d]), decoderBias: from(plain.decoderBias, [d]) }, {}, { normalization: KIND });
+  return new Sae('vanilla normalised', {
+    encoder: from(plain.encoder, [F, d]), encoderBias: from(plain.encoderBias, [F]), decoder: from(plain.decoder, [F, d]), decoderBias: from(plain.decoderBias, [d]),
+  }, {}, { normalization: KIND });
 };
 
 type Rows = number[][];
@@ -144,7 +147,9 @@ test('a whole evaluation by every method; distances that SAEs are chosen by do n
   const task = ioiEvaluation(own);
   const site = SITES[0]!;
   const loaded = [{ site, name: 'vanilla', variant: 'vanilla', lambda: null, scale: null, dictionary: sae }];
-  const results = await evaluate(model, task, { prompts: 8, selectionPrompts: 5, trainPrompts: 40, dictionaries: [], loaded, ks: [2], methods: ['agnostic', 'reconstruction', 'aware', 'threshold'], crossSections: [{ name: 'out', sites: [site], edits: [['S']] }] });
+  const results = await evaluate(model, task, {
+    prompts: 8, selectionPrompts: 5, trainPrompts: 40, dictionaries: [], loaded, ks: [2], methods: ['agnostic', 'reconstruction', 'aware', 'threshold'], crossSections: [{ name: 'out', sites: [site], edits: [['S']] }],
+  });
   assert.equal(results.tests.control.map(({ method }) => method), ['agnostic', 'reconstruction', 'aware', 'threshold']);
   assert.ok(results.tests.control[0]!.distance < results.tests.control[0]!.distanceNoEdit);
   assert.ok(results.tests.weights[0]!.sumsToOne && results.tests.approximation[0]!.sufficiency !== null);

@@ -44,7 +44,8 @@ function exact(width: number): Sae {
 
 function someSae(width: number, features: number, options: ConstructorParameters<typeof Sae>[3] = {}): Sae {
   const decoder = gpu.scope(() => scaleRows(Tensor.from(gpu, random(features * width, 3), [features, width])));
-  return new Sae('vanilla random', { encoder: decoder.clone(), encoderBias: Tensor.from(gpu, random(features, 4).map((v) => v / 10), [features]), decoder, decoderBias: Tensor.from(gpu, random(width, 5).map((v) => v / 10), [width]) }, {}, options);
+  const small = (n: number, seed: number): Tensor => Tensor.from(gpu, random(n, seed).map((v) => v / 10), [n]);
+  return new Sae('vanilla random', { encoder: decoder.clone(), encoderBias: small(features, 4), decoder, decoderBias: small(width, 5) }, {}, options);
 }
 
 const text = (dictionary: Sae, hook: string, head: number | null, more: Partial<LoadedDictionary> = {}): LoadedDictionary => ({
@@ -64,9 +65,11 @@ test('which sites follow from which hooks, and why not from others', async () =>
     ['blocks.1.attn.hook_z', 2, 'z@L1H3@end'], ['blocks.1.attn.hook_z', 2, 'v@L1H2@end'], ['blocks.1.attn.hook_z', null, 'z@L2H2@end'], ['blocks.1.hook_resid_pre', null, 'z@L1H2@end'],
     ['blocks.1.hook_resid_post', null, 'q@L1H2@end'], ['blocks.1.hook_resid_mid', null, 'q@L1H2@end'],
   ] as const) assert.is(reaches({ hook, head }, parseSite(site)), false, `${hook} ${site}`);
-  assert.equal([readingKind({ hook: 'blocks.0.attn.hook_z', head: 1 }), readingKind({ hook: 'blocks.0.attn.hook_z', head: null }), readingKind({ hook: 'blocks.0.hook_resid_post', head: null })], ['', 'all heads', 'residual']);
+  const kinds = [readingKind({ hook: 'blocks.0.attn.hook_z', head: 1 }), readingKind({ hook: 'blocks.0.attn.hook_z', head: null }), readingKind({ hook: 'blocks.0.hook_resid_post', head: null })];
+  assert.equal(kinds, ['', 'all heads', 'residual']);
   const { model: { config } } = await mini();
-  const refused = (hook: string, head: number | null, type: typeof UsageError | typeof UnknownSiteError = UsageError) => refusal(() => checkReading({ hook, head }, config, 'x'), type);
+  const refused = (hook: string, head: number | null, type: typeof UsageError | typeof UnknownSiteError = UsageError) =>
+    refusal(() => checkReading({ hook, head }, config, 'x'), type);
   assert.match(await refused('blocks.3.hook_resid_post', null), /behind the last layer there is no head/);
   assert.match(await refused('blocks.1.hook_resid_mid', null), /an MLP, which is not linear/);
   assert.match(await refused('blocks.1.hook_mlp_out', null), /no linear map of the model leads from there/);
