@@ -1,12 +1,14 @@
 /** `diffract run` as a user runs it. */
+import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openSafetensors } from '../../src/files/index.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
-import { cli } from '../support/cli.ts';
+import { cli, cliScript } from '../support/cli.ts';
 import { FIXTURE, IOI_MINI } from '../support/models.ts';
 
 const test = suite<{ folder: string }>('run command');
@@ -54,6 +56,16 @@ test('takes text, a prompt a line, pads with zeros and records what was done', a
   const stream = await file.f32('blocks.3.hook_resid_post');
   assert.ok(stream.subarray(14 * 128, 15 * 128).every((v) => v === 0));
   assert.ok(stream.subarray(13 * 128, 14 * 128).some((v) => v !== 0));
+});
+
+test('a reader that is slow gets all of it', async ({ folder }) => {
+  const tokens = join(folder, 'tokens.json');
+  writeFileSync(tokens, JSON.stringify(Array.from({ length: 40 }, (_, i) => [i + 5])));
+  // More than a pipe holds.
+  const command = `"${process.execPath}" "${await cliScript()}" run --model "${IOI_MINI}" --tokens "${tokens}" --top 100 --json 2>"${folder}/log" | (sleep 3; cat)`;
+  const { stdout } = await promisify(execFile)('sh', ['-c', command], { maxBuffer: 2 ** 26 });
+  assert.ok(stdout.length > 2 ** 17, `${stdout.length}`);
+  assert.is(Object.values(JSON.parse(stdout) as object).find((value) => Array.isArray(value)).length, 40);
 });
 
 test('generates, and prints the likeliest next tokens', async ({ folder }) => {
