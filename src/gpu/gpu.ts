@@ -39,6 +39,8 @@ export interface GpuSettings {
 }
 
 const MAX_TIMED_PASSES = 256;
+/** Most and least that one buffer takes of what is read back; more goes through several, of no more than a binding each. */
+const READ_BYTES = { most: 256 * 2 ** 20, least: 64 * 2 ** 10 };
 
 export class Gpu {
   readonly device: GPUDevice;
@@ -137,6 +139,18 @@ export class Gpu {
    */
   async download(source: BufferSlice, bytes: number): Promise<ArrayBuffer> {
     if (bytes === 0) return new ArrayBuffer(0);
+    const most = Math.max(READ_BYTES.least, 2 ** Math.floor(Math.log2(Math.min(READ_BYTES.most, this.limits.bindingBytes))));
+    if (bytes <= most) return this.downloadPart(source, bytes);
+    const whole = new Uint8Array(bytes);
+    // All are recorded now, so that they show one state.
+    await Promise.all(Array.from({ length: Math.ceil(bytes / most) }, async (_, i) => {
+      const part = { storage: source.storage, byteOffset: source.byteOffset + i * most, byteLength: Math.min(most, bytes - i * most) };
+      whole.set(new Uint8Array(await this.downloadPart(part, part.byteLength)), i * most);
+    }));
+    return whole.buffer;
+  }
+
+  private async downloadPart(source: BufferSlice, bytes: number): Promise<ArrayBuffer> {
     this.faults.check();
     this.faults.begin();
     const size = 2 ** Math.ceil(Math.log2(Math.max(bytes, 256)));

@@ -7,6 +7,6 @@ export {
   NO_TUNING, TUNING_FORMAT, TUNING_VERSION, assertTuning, checkTuning, installTunable, kernelHash, tuningFile, tuningSchema,
   type Choice, type Choices, type Tunable, type Tuning, type TuningAdapter, type TuningFile,
 } from './tuning.ts';
-export type { BufferSlice, Memory, Storage } from './pool.ts';
+export { sizeClass, type BufferSlice, type Memory, type Storage } from './pool.ts';
 export type { Disposable } from './scope.ts';
 export { highestCeilings, measureCeilings, measureCopy, measureFma, type Ceilings } from './ceilings.ts';

@@ -14,6 +14,7 @@ export { finishedParts, partOf, partShape, saeParts, saeVariants, type SaeKind, 
 export { finishedWeights, saeCodes, saeEncode } from './sae-encode.ts';
 export { saeActivate, saePreActivations } from './sae-pre-activations.ts';
 export { SaeStep, type LossOptions, type StepLog, type StepOptions } from './sae-step.ts';
+export { stepMemory, type StepMemory } from './sae-memory.ts';
 export type { AuxiliaryOptions } from './sae-auxiliary.ts';
 export { dictionariesPerStep, saePath, stepBytes, type SaePath, type StepSizes } from './sae-plan.ts';
 export { clipFactors } from './clip-norm.ts';

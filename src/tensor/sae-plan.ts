@@ -25,6 +25,9 @@ export interface FeatureWindow { start: number; count: number }
 const SPARSE_FEATURES = 1024;
 /** Buffers that live within a window stay about this small where that costs nothing: a batch of hundreds then needs little memory beside its weights. */
 const SCRATCH_BYTES = 64 * 2 ** 20;
+/** Terms that one thread of sae-bias-gradient sums: all of them up to the first number, slices of the second beyond it. */
+const ONE_SLICE = 1024;
+const SLICE = 256;
 /** Numbers between places where a binding may start. */
 const ALIGNMENT = 64;
 
@@ -101,6 +104,23 @@ export function stepWindows(sizes: StepSizes, limits: Pick<GpuLimits, 'bindingBy
   const windows: DictionaryWindow[] = [];
   for (let first = 0; first < dictionaries; first += even) windows.push({ first, count: Math.min(even, dictionaries - first) });
   return windows;
+}
+
+/** How the terms of the decoder bias' gradient are cut up. */
+export function slicesOf(rows: number, features: number): { slices: number; slice: number } {
+  const terms = rows + features;
+  const slice = terms <= ONE_SLICE ? ONE_SLICE : SLICE;
+  return { slices: Math.ceil(terms / slice), slice };
+}
+
+/** The same by windows of features, of which the first has the terms of rows. Their numbers are rounded up so that each window's begin where a binding may; `end` is where they end. */
+export function wideSlices(windows: readonly FeatureWindow[], rows: number): { slices: number; slice: number; end: number }[] {
+  let end = 0;
+  return windows.map(({ count }, i) => {
+    const slices = Math.ceil(((i === 0 ? rows : 0) + count) / SLICE / 16) * 16;
+    end += slices;
+    return { slices, slice: SLICE, end };
+  });
 }
 
 /** Dictionaries after which all weights begin where a binding may. */

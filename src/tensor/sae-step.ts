@@ -20,7 +20,7 @@ import { rowGroups, rowLanes } from './row-lanes.ts';
 import { checkAuxiliary, DeadFeatures, type AuxiliaryOptions } from './sae-auxiliary.ts';
 import { ActiveLists } from './sae-lists.ts';
 import { StepTools, view, type Codes, type Part } from './sae-part.ts';
-import { featureWindows, saePath, stepWindows, type DictionaryWindow, type FeatureWindow, type SaePath, type StepSizes } from './sae-plan.ts';
+import { featureWindows, saePath, slicesOf, stepWindows, wideSlices, type DictionaryWindow, type FeatureWindow, type SaePath, type StepSizes } from './sae-plan.ts';
 import { groupsFor, recordShift, saeKernels } from './sae.ts';
 import { partShape, saeParts, type SaeVariant, type SaeWeights } from './sae-variant.ts';
 import { recordRunningThreshold } from './sae-variants/batchtopk.ts';
@@ -33,10 +33,6 @@ const kernels = {
   rowLoss: defineKernel('sae-row-loss', rowLossSource),
   sumRows: defineKernel('sae-sum-rows', sumRowsSource),
 };
-
-/** Terms that one thread of sae-bias-gradient sums: all of them up to the first number, slices of the second beyond it. */
-const ONE_SLICE = 1024;
-const SLICE = 256;
 
 export interface StepOptions {
   /** `vanilla` if not given. */
@@ -320,21 +316,4 @@ export class SaeStep {
     const { dictionaries } = this.sizes;
     this.gpu.dispatch({ kernel: kernels.sumRows, params: { dictionaries, rows }, bindings: [losses, totals], groups: groupsFor(dictionaries) });
   }
-}
-
-/** How the terms of the decoder bias' gradient are cut up. */
-function slicesOf(rows: number, features: number): { slices: number; slice: number } {
-  const terms = rows + features;
-  const slice = terms <= ONE_SLICE ? ONE_SLICE : SLICE;
-  return { slices: Math.ceil(terms / slice), slice };
-}
-
-/** The same by windows of features, of which the first has the terms of rows. Their numbers are rounded up so that each window's begin where a binding may; `end` is where they end. */
-function wideSlices(windows: readonly FeatureWindow[], rows: number): { slices: number; slice: number; end: number }[] {
-  let end = 0;
-  return windows.map(({ count }, i) => {
-    const slices = Math.ceil(((i === 0 ? rows : 0) + count) / SLICE / 16) * 16;
-    end += slices;
-    return { slices, slice: SLICE, end };
-  });
 }

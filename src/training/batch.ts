@@ -241,7 +241,9 @@ export class SaeBatch {
     const { policy, weights, scales, site } = this;
     return this.gpu.scope(() => {
       const parts = saeParts(policy.kernels).map((part) => {
-        const whole = this.slice(weights[part]!, job);
+        // New tensors are made of it below.
+        const own = weights[part]!.rows(job, 1);
+        const whole = own.reshape(own.shape.slice(1));
         return [part, partShape(part, { features: 0, width: 1 }).at(-1) === 1 ? resizeRows(whole, site.realWidth) : whole] as const;
       });
       const threshold = this.slice(this.running, job).reshape([1]);

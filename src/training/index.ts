@@ -6,6 +6,7 @@ export { RELEASED_TRAINING, releasedTraining, type ReleasedTraining } from './re
 export { TRAINING_PRESETS, trainingPreset, type TrainingPreset, type TrainingPresetName, type VariantValues } from './presets.ts';
 export { logLine, parseLogLine, type LogRecord } from './log.ts';
 export { readCheckpoint, type Checkpoint } from './checkpoint.ts';
+export { runMemory, type MemoryLimits, type RunMemory } from './memory.ts';
 export { scheduleOf, type Schedule } from './schedule.ts';
 export { trainSweep, type SweepEntry, type SweepManifest, type SweepPlan, type SweepResult, type SweepSite, type SweepStore, type SweepWatching } from './sweep.ts';
 export { countedPositions, isHeldOut, packDefaults, TokenRows, type PackSettings, type PackState, type TokenRowsOptions } from './token-rows.ts';

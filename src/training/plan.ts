@@ -13,10 +13,10 @@ export interface JobGroup {
 }
 
 /**
- * Puts jobs of the same width together, and among them those of the same variant: as many as the adapter can bind at once. Throws LimitError,
- * before anything is allocated, if one alone is too large.
+ * Puts jobs of the same width together, and among them those of the same variant: as many as the adapter can bind at once; one that
+ * no binding holds whole is trained by itself, in windows of its features. Throws LimitError, before anything is allocated, for one that cannot be.
  */
-export function groupJobs({ bindingBytes }: Pick<GpuLimits, 'bindingBytes'>, jobs: readonly SaeJob[], features: number, maxRows: number): JobGroup[] {
+export function groupJobs({ bindingBytes, bufferBytes = Infinity }: Pick<GpuLimits, 'bindingBytes'> & Partial<Pick<GpuLimits, 'bufferBytes'>>, jobs: readonly SaeJob[], features: number, maxRows: number): JobGroup[] {
   const positions = jobs.map((_, i) => i);
   return groupBy(positions, (i) => jobs[i]!.data.shape[1]!).flatMap((members) => {
     const { name, data } = jobs[members[0]!]!;
@@ -27,6 +27,9 @@ export function groupJobs({ bindingBytes }: Pick<GpuLimits, 'bindingBytes'>, job
     const pools = Math.max(1, Math.floor(bindingBytes / pool));
     const most = dictionariesPerStep(sizes, { bindingBytes });
     if (most === 0) throw new LimitError(`training ${name}: needs ${Math.max(...Object.values(stepBytes(sizes)))} bytes in one binding, but this adapter allows ${bindingBytes}; use fewer features or a smaller batch`);
+    // Bound in windows, but one buffer.
+    const matrix = 4 * features * sizes.width;
+    if (matrix > bufferBytes) throw new LimitError(`training ${name}: needs a buffer of ${matrix} bytes for each matrix, but this adapter allows ${bufferBytes}; use fewer features`);
     // Sites in the order in which jobs name them, as many as one binding holds.
     const sites = groupBy(members, (i) => jobs[i]!.data);
     return chunks(sites, pools).map((part) => part.flat().sort((a, b) => a - b)).map((inPart) => ({
