@@ -14,6 +14,9 @@ import { lossTerms } from './log.ts';
 import { sampleProportional } from './order.ts';
 import type { TrainSettings } from './settings.ts';
 
+/** Features that take after examples in one go. */
+const AT_ONCE = 1024;
+
 /** What resampling does to one dictionary. */
 export interface ResamplePlan {
   dead: Uint32Array;
@@ -60,11 +63,11 @@ export async function resample(gpu: Gpu, batch: SaeBatch, settings: TrainSetting
     ? batch.jobs.map(({ seed }, i) => planResampling(fired[i]!, [1], 1, { scale: 1, seed, epoch }))
     : await planByLoss(gpu, batch, settings, fired, epoch);
   const entries = plans.flatMap((plan, i) => Array.from(plan.dead, (feature, s) => ({ i, feature, example: plan.examples[s]!, length: plan.length })));
-  if (entries.length > 0) {
-    gpu.scope(() => {
-      const rows = settings.resampling === 'initial' ? drawnRows(gpu, batch, settings, entries, epoch) : exampleRows(gpu, batch, entries);
-      apply(gpu, batch, settings, entries, rows);
-    });
+  // Drawn at once, because each draw is of all rows; taken from examples in parts, so that a wide dictionary's dead take little room.
+  const most = settings.resampling === 'initial' ? Math.max(1, entries.length) : AT_ONCE;
+  for (let start = 0; start < entries.length; start += most) {
+    const part = entries.slice(start, start + most);
+    gpu.scope(() => apply(gpu, batch, settings, part, settings.resampling === 'initial' ? drawnRows(gpu, batch, settings, part, epoch) : exampleRows(gpu, batch, part)));
   }
   return plans.map((plan) => plan.dead.length);
 }

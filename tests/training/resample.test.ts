@@ -101,4 +101,33 @@ test('exactly the dead features of each dictionary change, in weights and moment
   }
 }));
 
+test('more dead features than are taken at once all take after examples', () => gpu.scope(async () => {
+  const [n, d, F] = [12, 4, 2100];
+  const settings = checkSettings({ features: F, epochs: 3, batch: 16 });
+  const data = random(n * d, 4);
+  const jobs: SaeJob[] = [{ name: 'vanilla', data: Tensor.from(gpu, data, [n, d]), l1: 0.4, seed: 5 }];
+  const site = await SiteData.create(gpu, jobs, { maxRows: 12 });
+  const batch = await SaeBatch.create(gpu, site, jobs, settings);
+  try {
+    const before = await batch.weights.decoder.read();
+    const alive = [3, 1023, 1024, 2047, 2099];
+    assert.equal(await resample(gpu, batch, settings, [Uint32Array.from({ length: F }, (_, f) => Number(alive.includes(f)))], 1), [F - alive.length]);
+    const [after, encoder] = [await batch.weights.decoder.read(), await batch.weights.encoder.read()];
+    // b_dec is still zero.
+    const directions = Array.from({ length: n }, (_, r) => Array.from(data.subarray(r * d, (r + 1) * d), (v) => v / Math.hypot(...data.subarray(r * d, (r + 1) * d))));
+    for (let f = 0; f < F; f++) {
+      const row = after.subarray(f * d, (f + 1) * d);
+      if (alive.includes(f)) {
+        assert.equal([...row], [...before.subarray(f * d, (f + 1) * d)]);
+        continue;
+      }
+      const from = directions.find((x) => relativeError(row, x) < 1e-5);
+      assert.ok(from && relativeError(encoder.subarray(f * d, (f + 1) * d), from.map((v) => 0.2 * v)) < 1e-4, `feature ${f}`);
+    }
+  } finally {
+    batch.dispose();
+    site.dispose();
+  }
+}));
+
 test.run();
