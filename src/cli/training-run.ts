@@ -8,12 +8,13 @@ import { describeFault } from '../files/node-directory.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import type { Gpu } from '../gpu/index.ts';
 import {
-  checkVariant, logLine, parseLogLine, RELEASED_TRAINING, trainSaes, trainVariants, variantPolicies, type LogRecord, type SaeJob, type TrainOptions, type TrainResult, type TrainVariant,
+  checkVariant, logLine, parseLogLine, RELEASED_TRAINING, trainSaes, trainVariants, variantPolicies, type SaeJob, type TrainOptions, type TrainResult, type TrainVariant,
 } from '../training/index.ts';
-import { list, note, progress, realNumber, wholeNumber } from './terminal.ts';
+import { list, note, realNumber, wholeNumber } from './terminal.ts';
 import { CheckpointFolder, CHECKPOINTS, newestCheckpoint, type FoundCheckpoint } from './training-checkpoints.ts';
 import { checkSameRun, readRecord, RECORD, recordText, runRecord, type RunRecord } from './training-record.ts';
 import { scheduleOptions, type ScheduleFlags } from './training-schedule.ts';
+import { tableView, type TrainingView } from './training-view.ts';
 
 /** Steps between checkpoints. */
 const CHECKPOINT_STEPS = 500;
@@ -88,14 +89,6 @@ export async function openRun({ out, resume, checkpointEvery, checkpointTokens }
   return { finished, from: resume === undefined || finished ? null : await newestCheckpoint(resume, note) };
 }
 
-/** Who looks at a run while it runs; it changes nothing of what is written. */
-export interface TrainingView {
-  step(done: number, total: number): void;
-  log(records: readonly LogRecord[]): void;
-  /** Leaves the terminal as it was. May be called again. */
-  stop(): void;
-}
-
 /** What a run writes with and shows itself by. */
 export interface RunMeans {
   write: typeof writeFileAtomic;
@@ -115,7 +108,7 @@ const STOPS = { SIGINT: 130, SIGTERM: 143 } as const;
  */
 export async function runTraining(gpu: Gpu, jobs: readonly SaeJob[], folders: readonly string[], settings: TrainOptions, flags: TrainingFlags & { resumed: Opened }, given: Partial<RunMeans> = {}): Promise<void> {
   const { out, resumed: { from, finished } } = flags;
-  const means: RunMeans = { write: writeFileAtomic, append: appendLines, writeDirectory: writeDirectoryAtomic, view: given.view ?? barView(), say: note, print: (text) => { process.stdout.write(text); }, ...given };
+  const means: RunMeans = { write: writeFileAtomic, append: appendLines, writeDirectory: writeDirectoryAtomic, view: given.view ?? tableView(settings.stream ? 'tokens' : 'prompts'), say: note, print: (text) => { process.stdout.write(text); }, ...given };
   const { stream: _stream, ...plain } = settings;
   if (finished) {
     checkSameRun(finished, runRecord(plain, jobs, folders, finished.steps, []), flags.resume!);
@@ -206,22 +199,6 @@ async function saveAll(saes: readonly Sae[], folders: readonly string[], directo
   } finally {
     for (const sae of saes) sae.dispose();
   }
-}
-
-/** A bar of the steps with the means over all dictionaries. */
-function barView(): TrainingView {
-  const bar = progress('training SAEs');
-  let latest = '';
-  return {
-    step: (done, total) => bar.update(done, total, latest),
-    log: (records) => { latest = summary(records); },
-    stop: () => bar.stop(),
-  };
-}
-
-function summary(records: readonly LogRecord[]): string {
-  const mean = (pick: (r: LogRecord) => number): number => records.reduce((sum, r) => sum + pick(r), 0) / records.length;
-  return `loss ${mean((r) => r.loss).toFixed(3)}  L0 ${mean((r) => r.l0).toFixed(1)}  dead ${(100 * mean((r) => r.dead_fraction)).toFixed(0)}%`;
 }
 
 function printFigures({ finished, step, steps, final }: Pick<TrainResult, 'finished' | 'step' | 'steps' | 'final'>, { json, out }: Pick<TrainingFlags, 'json' | 'out'>, { print }: Pick<RunMeans, 'print'>): void {

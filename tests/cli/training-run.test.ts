@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { newestCheckpoint } from '../../src/cli/training-checkpoints.ts';
 import { openRun, runTraining, type RunMeans, type TrainingFlags } from '../../src/cli/training-run.ts';
+import { tableView } from '../../src/cli/training-view.ts';
 import { DeviceLostError, FileError, NumberError, UsageError } from '../../src/errors.ts';
 import { writeDirectoryAtomic, writeFileAtomic } from '../../src/files/node-write.ts';
 import type { Gpu } from '../../src/gpu/index.ts';
@@ -13,6 +14,7 @@ import { openGpu } from '../../src/node.ts';
 import { Tensor } from '../../src/tensor/index.ts';
 import { readCheckpoint, StreamedExamples, type ActivationStream, type LogRecord, type SaeJob, type TrainOptions } from '../../src/training/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
+import { FakeTerminal } from '../support/terminal.ts';
 import { random } from '../support/numbers.ts';
 import { refusal } from '../support/refusal.ts';
 
@@ -75,7 +77,12 @@ test('the newest checkpoints are kept; stopped by a signal, resumed and watched 
   const [before, newest] = last(cut).map((name) => Number(name.slice(5, 13))) as [number, number];
   assert.ok(before % 3 === 0 && before < newest && newest < 18 && existsSync(path(cut, newest)) && !existsSync(join(cut, 'run.json')));
   appendFileSync(join(cut, 'metrics.jsonl'), '{"name": "one", "va');
-  await run('cut', { flags: { resume: cut } });
+  // Watched, every moment of it: the clock of this terminal makes each step last a second.
+  const terminal = new FakeTerminal(80, 24);
+  let clock = 0;
+  await run('cut', { flags: { resume: cut }, means: () => ({ view: tableView('prompts', terminal, () => (clock += 1000)) }) });
+  assert.ok(terminal.seen.some((screen) => /^dictionary +loss[^\n]+\none +[\d.]+[^\n]+\ntwo +[\d.]+ [^\n]+%\nstep 18 of 18 \(100%\) .* prompts\/s   0:00 left$/.test(screen)), terminal.seen.join('\n---\n'));
+  assert.is(terminal.screen(), '');
   assert.equal(made(cut), made(whole.out));
   assert.equal(process.listenerCount('SIGTERM'), 0);
 
