@@ -38,7 +38,7 @@ test('the page has a panel a figure, a line a dictionary, all final figures and 
   assert.equal(page.filter(({ tag }) => tag === 'h3').map(textOf), ['Loss', 'Squared error', 'L0', 'Explained variance', 'Dead features', 'Learning rate']);
   assert.equal(page.filter(({ attributes }) => attributes['class'] === 'legend').flatMap((list) => all(list).filter(({ tag }) => tag === 'li').map(textOf)), ['a <b>', 'c']);
   const text = page.find(({ tag }) => tag === 'body')!;
-  assert.match(textOf(text), /Training of R & D[\s\S]*Not finished: what was logged up to step 30\.[\s\S]*Something <is> cut\.[\s\S]*1,024/);
+  assert.match(textOf(text), /Training of R & D[\s\S]*No run\.json tells that it is finished: what was logged up to step 30\.[\s\S]*Something <is> cut\.[\s\S]*1,024/);
   const rows = page.filter(({ tag, attributes }) => tag === 'section' && attributes['id'] === 'figures').flatMap((section) => all(section).filter(({ tag }) => tag === 'tr').map((row) => row.children.map((cell) => (typeof cell === 'string' ? cell : textOf(cell)))));
   assert.equal(rows.slice(1), [['a <b>', 'vanilla', 'λ=0.5', '30', '3.33', '1.67', '3.00', '0.9667', '25.0 %', '4'], ['c', 'topk', 'k=3', '30', '3.33', '1.67', '3.00', '0.9667', '25.0 %', '4']]);
   const json = JSON.parse(textOf(page.find(({ attributes }) => attributes['id'] === 'results')!));

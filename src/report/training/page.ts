@@ -48,7 +48,7 @@ export async function renderTraining(run: TrainingRun, options: { title?: string
 <body>
 <header>
 <h1>${escapeHtml(title)}</h1>
-<p class="muted">${finished ? `Finished after ${plural(finished.steps, 'step')}.` : `Not finished: what was logged up to step ${integer(reached)}.`}</p>
+<p class="muted">${finished ? `Finished after ${plural(finished.steps, 'step')}.` : `No run.json tells that it is finished: what was logged up to step ${integer(reached)}.`}</p>
 ${notes.map((text) => `<p role="note">${escapeHtml(text)}</p>`).join('\n')}
 ${factList([[integer(final.length), final.length === 1 ? 'dictionary' : 'dictionaries'], [integer(finished?.steps ?? reached), 'steps'], ...(samples ? [[integer(samples), 'examples trained on'] as const] : []), [score(best, 3), 'variance explained by the best']])}
 ${contents(links)}
@@ -63,7 +63,7 @@ ${dictionaries.length ? `<section id="dictionaries"><h2>Dictionaries</h2>${table
 <section id="setup"><h2>Settings</h2>
 ${finished ? list([...Object.entries(finished.metadata), ...Object.entries(finished.settings)]
     // The dictionaries' own rate goes before the settings'.
-    .filter(([key]) => key !== 'learningRate' || finished.metadata['learning_rate'] === undefined).map(([key, value]): [string, string] => [key, setting(value)])) : '<p class="muted">A run tells its settings once it is finished.</p>'}
+    .filter(([key]) => key !== 'learningRate' || finished.metadata['learning_rate'] === undefined).map(([key, value]): [string, string] => [key, setting(value)])) : '<p class="muted">They stand in run.json, which a run writes once it is finished.</p>'}
 ${saveButton('training.json')}</section>
 </main>
 ${pageEnd(version, JSON.stringify({ name, finished: finished !== null, notes, settings: finished?.settings ?? null, final: final.map(lineOf), metrics: records.map(lineOf) }))}`;
