@@ -4,6 +4,7 @@ import { partShape, saeParts, stepMemory, vec4s } from '../tensor/index.ts';
 import { groupJobs } from './plan.ts';
 import { scheduleOf } from './schedule.ts';
 import { variantOf, type SaeJob, type TrainSettings } from './settings.ts';
+import { StreamedExamples } from './stream.ts';
 import { variantPolicies } from './variants.ts';
 
 export interface RunMemory {
@@ -20,7 +21,8 @@ export type MemoryLimits = Pick<GpuLimits, 'bindingBytes'> & Partial<Pick<GpuLim
  * With D dictionaries of F features, examples of width d (rounded up to 4) in P sites of E examples each, and n examples a step, in numbers of four
  * bytes, each buffer rounded up as the pool does, by an eighth at most:
  *
- *   examples     P (E + n + 2) d + 2 E, E d by halves with `storage` f16, and as much again for the largest site while it is scaled
+ *   examples     P (E + n + 2) d + 2 E, E d by halves with `storage` f16, and as much again for the largest site while it is scaled,
+ *                or as much of it as a binding holds; not for a stream's
  *   weights      per dictionary 2 F d + d and a vector of F for each of the kind's others, of which there are 1 to 3
  *   gradients    as many, and a count per feature
  *   moments      twice as many, without the decoder where it is frozen
@@ -30,7 +32,9 @@ export type MemoryLimits = Pick<GpuLimits, 'bindingBytes'> & Partial<Pick<GpuLim
  *   errors       3 to 6 n d, and sums along the way
  *   counts       a number per feature, up to four, and what searches for the largest codes count
  *   drawing      once 2 to 4 F d for the first dictionary's random numbers, which the finished dictionaries then take over
- *   finished     per dictionary the weights again
+ *   finished     per dictionary the weights again, beyond what drawing left
+ *
+ * Left out: up to 8 · 1,024 d while dead features are resampled by loss, and what a model that makes the activations takes.
  */
 export function runMemory(jobs: readonly SaeJob[], settings: TrainSettings, limits: MemoryLimits): RunMemory {
   const { features: F, deadAfter, storage, encoderStart, gatedStart, topkDecoder, auxiliaryCoefficient } = settings;
@@ -52,7 +56,8 @@ export function runMemory(jobs: readonly SaeJob[], settings: TrainSettings, limi
     const together = storage === 'f32' && P * pool * 4 <= limits.bindingBytes;
     add('examples', together ? [P * pool] : Array.from({ length: P }, () => (storage === 'f16' ? pool / 2 : pool)));
     add('examples', [P * d, ...Array.from({ length: P }, () => d), P * n * d, P, examples, n]);
-    scaling = Math.max(scaling, sizeClass(4 * Math.min(pool, Math.ceil(limits.bindingBytes / 4))));
+    // A stream brings its examples in parts that it makes room for itself.
+    if (group.jobs.some((i) => !(jobs[i]!.data instanceof StreamedExamples))) scaling = Math.max(scaling, sizeClass(4 * Math.min(pool, Math.ceil(limits.bindingBytes / 4))));
     for (const members of group.batches) {
       const variant = variantOf(jobs[members[0]!]!);
       const { kernels, sparsity, decoder } = variantPolicies[variant];

@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { LimitError } from '../../src/errors.ts';
-import { dictionariesPerStep, saePath, stepBytes, stepWindows } from '../../src/tensor/sae-plan.ts';
+import { dictionariesPerStep, featureWindows, saePath, stepBytes, stepWindows } from '../../src/tensor/sae-plan.ts';
 
 const test = suite('sae plan');
 const MiB = 2 ** 20;
@@ -36,6 +36,24 @@ test('a batch of hundreds takes few windows of near the same size, a single dict
   assert.ok(windows.at(-1)!.count > 0.8 * windows[0]!.count);
   assert.is(stepWindows({ dictionaries: 1, features: 24576, width: 768, maxRows: 512 }, limits(128 * MiB)).length, 1);
 });
+
+for (const [features, width, maxRows, bindingBytes, most] of [[131072, 768, 128, 128 * MiB, 7], [131072, 768, 1024, 128 * MiB, 9], [24576, 768, 2048, 128 * MiB, 4], [1000, 12, 7, 16384, 4], [24576, 768, 512, 128 * MiB, 1]] as const) {
+  test(`one dictionary of ${width} to ${features} with ${maxRows} rows is cut into windows of features that begin where bindings may, and fit`, () => {
+    const sizes = { dictionaries: 1, features, width, maxRows };
+    const windows = featureWindows(sizes, limits(bindingBytes));
+    let next = 0;
+    for (const { start, count } of windows) {
+      assert.is(start, next);
+      assert.ok(count > 0 && 4 * count * Math.max(width, maxRows + 1) <= bindingBytes);
+      for (const perFeature of [1, width]) assert.is((start * perFeature * 4) % 256, 0);
+      next += count;
+    }
+    assert.is(next, features);
+    assert.is(windows.length, most);
+    assert.is(dictionariesPerStep(sizes, limits(bindingBytes)), 1);
+    assert.equal(stepWindows(sizes, limits(bindingBytes)), [{ first: 0, count: 1 }]);
+  });
+}
 
 test('what cannot be held is counted and refused', () => {
   const sizes = { features: 64, width: 64, maxRows: 640 };

@@ -20,7 +20,7 @@ const kinds: Record<string, Kind64> = {
   'gated, signed': { variant: 'gated', sparsity: 2.5, signed: true },
   topk: { variant: 'topk', sparsity: 5 },
   'topk, signed': { variant: 'topk', sparsity: 3, signed: true },
-  'topk of more than there are': { variant: 'topk', sparsity: 1000 },
+  'topk of all': { variant: 'topk', sparsity: 1000 },
   batchtopk: { variant: 'batchtopk', sparsity: 4 },
   jumprelu: { variant: 'jumprelu', sparsity: 0.5, bandwidth: 0.4 },
 };
@@ -95,10 +95,10 @@ for (const [i, [name, kind]] of Object.entries(kinds).entries()) {
   const paths = kind.variant === 'vanilla' || kind.variant.endsWith('topk') ? ['sparse', 'dense'] as const : ['dense'] as const;
   for (const path of paths) {
     test(`gradients of a wide ${name} dictionary, ${path}`, () => small.scope(async () => {
-      // Each kind as for a CPU driver and as for a GPU, and at every shape in one of the two.
-      const software = path === 'sparse' || i % 2 === 0;
+      // As for a CPU driver and as for a GPU, in turn; the path that the kind takes by itself at two shapes.
+      const software = (path === 'sparse') === (i % 2 === 0);
       await checkStep(kind, shapes[i % 3]!, { path, software });
-      await checkStep(kind, shapes[(i + 1) % 3]!, { path, software: !software });
+      if (path === paths[0]) await checkStep(kind, shapes[(i + 1) % 3]!, { path, software: small.software });
     }));
   }
   if (name === 'topk' || name === 'batchtopk') {

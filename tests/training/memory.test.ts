@@ -32,11 +32,9 @@ async function measured(gpu: Gpu, variants: readonly TrainVariant[], [examples, 
 for (const [name, variants, sizes, options, windowBytes] of [
   ['vanilla and topk', ['vanilla', 'vanilla', 'topk'], [700, 64], { features: 1024 }, undefined],
   ['gated and jumprelu at an odd width', ['gated', 'jumprelu'], [300, 30], { features: 700, deadAfter: 500 }, undefined],
-  ['batchtopk, many examples', ['batchtopk'], [4000, 32], { features: 512 }, undefined],
   ['frozen and free topk, balanced', ['frozen', 'topk'], [500, 48], { features: 900, topkDecoder: 'free', encoderStart: 'balanced' }, undefined],
   ['a vanilla one in windows', ['vanilla'], [300, 64], { features: 1500, encoderStart: 'balanced' }, 131072],
   ['a topk one in windows', ['topk'], [300, 64], { features: 1500 }, 131072],
-  ['a gated one in windows', ['gated'], [300, 64], { features: 1500 }, 131072],
 ] as const) {
   test(`the formula is within a tenth of what a run takes: ${name}`, async () => {
     const gpu = await openGpu({ windowBytes });
@@ -66,7 +64,7 @@ const wide = { features: 400, batch: 30, epochs: 4, resampleAt: [0.5], learningR
 test('a run in windows comes to what one without does, and goes on from a checkpoint bit for bit', async () => {
   const [whole, small] = [await openGpu(), await openGpu({ windowBytes: 32768 })];
   const values = random(90 * 24, 9);
-  for (const variant of ['vanilla', 'batchtopk', 'jumprelu'] as const) {
+  for (const variant of ['vanilla', 'batchtopk'] as const) {
     const run = async (gpu: Gpu, options: TrainOptions = {}): Promise<{ weights: Record<string, readonly number[]>; loss: number; checkpoint: Uint8Array | null }> => {
       const data = gpu.keep(Tensor.from(gpu, values, [90, 24]));
       const { saes, final, checkpoint } = await trainSaes(gpu, [jobOf(data, variant)], { ...wide, ...options });
