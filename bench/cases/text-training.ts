@@ -113,7 +113,7 @@ function textCase(item: TextCase): Case {
         const before = gpu.memory().live;
         const at: Split[] = [];
         const { saes } = await trainSaes(gpu, [{ name: 'sae', variant: 'topk', data: stream.data[0]!, k: K, seed: 1 }], {
-          features, batch, epochs: rounds + 1, resampleAt: [], warmupSteps: 0, learningRate: 1e-4, auxiliaryCoefficient: 0, stream,
+          features, batch, epochs: rounds + 1, resampleAt: [], warmupSteps: 0, learningRate: 1e-4, auxiliaryCoefficient: 0, centre: true, stream,
           onLog() { at.push({ wall: performance.now() / 1000, model: stream.seconds.model, text: stream.seconds.text }); },
           onStep() { bytes = Math.max(bytes, gpu.memory().live - before); },
         });

@@ -3,12 +3,12 @@ import { appendFile, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { saeFiles, type Sae } from '../dictionary/index.ts';
-import { DeviceLostError, DiffractError, FileError, GpuOutOfMemoryError, NumberError, UsageError } from '../errors.ts';
+import { DeviceLostError, DiffractError, FileError, GpuOutOfMemoryError, LimitError, NumberError, UsageError } from '../errors.ts';
 import { describeFault } from '../files/node-directory.ts';
 import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/node-write.ts';
 import type { Gpu } from '../gpu/index.ts';
 import {
-  checkVariant, logLine, parseLogLine, RELEASED_TRAINING, trainSaes, trainVariants, variantPolicies, type SaeJob, type TrainOptions, type TrainResult, type TrainVariant,
+  checkSettings, checkVariant, logLine, parseLogLine, RELEASED_TRAINING, runMemory, trainSaes, trainVariants, variantPolicies, type SaeJob, type TrainOptions, type TrainResult, type TrainVariant,
 } from '../training/index.ts';
 import { list, note, realNumber, wholeNumber } from './terminal.ts';
 import { CheckpointFolder, CHECKPOINTS, newestCheckpoint, type FoundCheckpoint } from './training-checkpoints.ts';
@@ -116,6 +116,7 @@ export async function runTraining(gpu: Gpu, jobs: readonly SaeJob[], folders: re
     means.say(`the run in ${flags.resume} is finished after ${finished.steps} steps: nothing is left to do`);
     return;
   }
+  const memory = memoryNeeded(gpu, jobs, plain);
   const { view } = means;
   const metrics = join(out, METRICS);
   const checkpoints = new CheckpointFolder(out, flags.keepCheckpoints, from, means.write);
@@ -123,6 +124,7 @@ export async function runTraining(gpu: Gpu, jobs: readonly SaeJob[], folders: re
   const onSignal = (signal: keyof typeof STOPS): void => stop.abort(signal);
   for (const signal of Object.keys(STOPS)) process.once(signal, onSignal);
   const started = performance.now();
+  let told = false;
   try {
     await startMetrics(metrics, from?.step ?? 0, means);
     // It told of a run that was here before.
@@ -133,7 +135,12 @@ export async function runTraining(gpu: Gpu, jobs: readonly SaeJob[], folders: re
         view.log(records);
         await means.append(metrics, records.map(logLine).join('')).catch((cause: NodeJS.ErrnoException) => { throw new FileError(`cannot write ${metrics}: ${describeFault(cause)}`, { cause }); });
       },
-      onStep: (done, total) => view.step(done, total),
+      onStep: (done, total) => {
+        // Not before the data have proved good: what is wrong with them is told alone.
+        if (!told) means.say(memory);
+        told = true;
+        view.step(done, total);
+      },
       onCheckpoint: (bytes, step) => checkpoints.put(bytes, step),
       onSnapshot: (epoch, saes) => saveAll(saes, folders, join(out, 'snapshots', String(epoch)), means),
     });
@@ -157,6 +164,17 @@ export async function runTraining(gpu: Gpu, jobs: readonly SaeJob[], folders: re
     view.stop();
     for (const signal of Object.keys(STOPS)) process.off(signal, onSignal);
   }
+}
+
+/** What the run will take on the device, in words. Throws LimitError, before anything is allocated, for more than the device is allowed. */
+function memoryNeeded(gpu: Gpu, jobs: readonly SaeJob[], settings: TrainOptions): string {
+  const { terms, total } = runMemory(jobs, checkSettings(settings), { ...gpu.limits, software: gpu.software });
+  const megabytes = (bytes: number): string => `${(bytes / 1e6).toLocaleString('en', { maximumFractionDigits: bytes < 1e7 ? 1 : 0 })} MB`;
+  const named = terms.filter(({ bytes }) => bytes >= total / 50).sort((a, b) => b.bytes - a.bytes).map(({ name, bytes }) => `${name} ${megabytes(bytes)}`).join(', ');
+  const told = `training takes ${megabytes(total)} on the device, beside the model: ${named}`;
+  const left = gpu.memoryLimit - gpu.memory().live;
+  if (total > left) throw new LimitError(`${told}; only ${megabytes(Math.max(0, left))} are allowed: use fewer features or dictionaries, a smaller batch, or fewer examples of a round`);
+  return told;
 }
 
 /** Steps between checkpoints; tokens are brought to the nearest number of whole steps. */
