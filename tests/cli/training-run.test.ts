@@ -60,7 +60,7 @@ test('the newest checkpoints are kept; stopped by a signal, resumed and watched 
   const whole = await run('whole', { flags: { keepCheckpoints: 3 } });
   assert.equal(last(whole.out), [12, 14, 16].map((step) => path('', step).slice(12)));
   assert.equal([whole.steps.at(-1), whole.logs.length], [18, 12]);
-  assert.match(whole.lines.join('\n'), /^2 dictionaries after 18 steps in [\d.]+ s: /);
+  assert.match(whole.lines.join('\n'), /^training takes [\d.]+ MB on the device, beside the model: .*(examples|weights) [\d.]+ MB.*\n2 dictionaries after 18 steps in [\d.]+ s: /);
 
   // Nobody watches, and a signal comes; 48 tokens are three steps.
   const cut = join(root, 'cut');
