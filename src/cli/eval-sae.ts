@@ -10,7 +10,7 @@ import { assertWritable, writeDirectoryAtomic, writeFileAtomic } from '../files/
 import { NO_PROCESSING, type Gpt2, type WeightProcessing, type WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
 import { stoppable } from './evaluation.ts';
-import { loadModel, modelOption, openModelSource, readProcessing, revisionOption } from './model.ts';
+import { loadModel, modelOption, openModelSource, processingNamed, readProcessing, revisionOption } from './model.ts';
 import { directoriesIn } from './sae-directories.ts';
 import { metricsTable, summaryTable } from './sae-metrics-table.ts';
 import { MOST_TOKENS, packingFor, readPrompts, SaeText, type Packing, type SaeContent, type SaeTextFlags } from './sae-text.ts';
@@ -219,9 +219,9 @@ function portions(all: readonly Named[]): Named[][] {
 }
 
 /** The processing asked for, or the one that the dictionary's own description names. */
-function processingFor({ processing }: Options, { weight_processing: own }: Readonly<SaeMetadata>): Partial<WeightProcessing> {
+function processingFor({ processing }: Options, metadata: Readonly<SaeMetadata>): Partial<WeightProcessing> {
   if (processing) return readProcessing(processing.filter((name) => name !== 'none'));
-  return readProcessing(Object.keys(NO_PROCESSING).filter((kind) => (own as Record<string, unknown> | undefined)?.[kind] === true));
+  return readProcessing(processingNamed(metadata));
 }
 
 interface Place { hook: string; head?: number }

@@ -1,6 +1,7 @@
 /** The model of a command: named by a directory, a URL or a hub, and loaded with progress. */
 import { statSync } from 'node:fs';
 import { Option } from 'commander';
+import type { SaeMetadata } from '../dictionary/index.ts';
 import { FileError, UsageError } from '../errors.ts';
 import { isHubName, openHub, openSource, parseHubAddress, type FileSource } from '../files/index.ts';
 import { Gpt2, NO_PROCESSING, type WeightProcessing, type WeightType } from '../model/index.ts';
@@ -62,6 +63,11 @@ export function readProcessing(names: readonly string[] = []): Partial<WeightPro
   const wanted = names.length === 1 && names[0] === 'all' ? all : names;
   for (const name of wanted) if (!all.includes(name)) throw new UsageError(`--processing ${name}: there are ${all.join(', ')}, and all`);
   return Object.fromEntries(wanted.map((name) => [name, true]));
+}
+
+/** Kinds of weight processing that a dictionary's description names. */
+export function processingNamed({ weight_processing: own }: Readonly<SaeMetadata>): string[] {
+  return Object.keys(NO_PROCESSING).filter((kind) => (own as Record<string, unknown> | undefined | null)?.[kind] === true);
 }
 
 const MEGABYTE = 1e6;

@@ -2,8 +2,9 @@
 import { readSaeConfig, loadSae, splitAddress, type Sae, type SaeFileConfig } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import { openSource, type FileSource } from '../files/index.ts';
-import { NO_PROCESSING, type Edit, type Gpt2, type Splice, type WeightProcessing } from '../model/index.ts';
+import type { Edit, Gpt2, Splice, WeightProcessing } from '../model/index.ts';
 import { Tensor } from '../tensor/index.ts';
+import { processingNamed, readProcessing } from './model.ts';
 import { note } from './terminal.ts';
 
 /** A dictionary as the command line names it: `WHERE`, or `HOOK=WHERE`, or `HOOK:HEAD=WHERE`. */
@@ -45,9 +46,9 @@ export function readFeatureFlag(text: string): FeatureFlag {
 
 /** The processing that the dictionaries were trained with, as far as they say so. */
 export function processingOf(flags: readonly SpliceFlag[]): Partial<WeightProcessing> {
-  const kinds = Object.keys(NO_PROCESSING).filter((kind) => flags.some(({ config }) => (config.metadata['weight_processing'] as Record<string, unknown> | undefined)?.[kind] === true));
+  const kinds = [...new Set(flags.flatMap(({ config }) => processingNamed(config.metadata)))];
   if (kinds.length > 0) note(`the model's weights are processed as the dictionaries were trained with: ${kinds.join(', ')}`);
-  return Object.fromEntries(kinds.map((kind) => [kind, true]));
+  return readProcessing(kinds);
 }
 
 /** Loads the dictionaries and checks that they belong to the model. Those that were loaded before one is refused are freed. */

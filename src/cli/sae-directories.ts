@@ -5,7 +5,8 @@ import { frequentFeatures, loadSae, readSaeConfig, splitAddress, withFeatures, t
 import { FileError, UsageError } from '../errors.ts';
 import { checkPath, checkReading, formatReading, readingKind, type FeatureFilter, type LoadedDictionary, type Reading } from '../evaluation/index.ts';
 import { openSource } from '../files/index.ts';
-import { NO_PROCESSING, type Gpt2, type WeightProcessing } from '../model/index.ts';
+import type { Gpt2, WeightProcessing } from '../model/index.ts';
+import { processingNamed, readProcessing } from './model.ts';
 import { note } from './terminal.ts';
 import { checkSite, formatSite, hookOf, IOI_POSITIONS, parseSite, type SiteAddress } from '../task/index.ts';
 
@@ -52,12 +53,11 @@ export async function processingOfSaes(given: readonly string[]): Promise<Partia
     for (const one of await directoriesIn(path)) {
       const { directory, file } = splitAddress(one);
       const { metadata } = await readSaeConfig(openSource(directory), { ...(file === undefined ? {} : { file }), ...(named?.startsWith('blocks.') ? { hook: readingOf(named).hook } : {}) });
-      const own = (metadata['weight_processing'] ?? {}) as Record<string, unknown>;
-      for (const kind of Object.keys(NO_PROCESSING)) if (own[kind] === true) wanted.add(kind);
+      for (const kind of processingNamed(metadata)) wanted.add(kind);
     }
   }
   if (wanted.size > 0) note(`the model's weights are processed as the SAEs were trained with: ${[...wanted].join(', ')}`);
-  return Object.fromEntries([...wanted].map((kind) => [kind, true]));
+  return readProcessing([...wanted]);
 }
 
 /** PATH, SITE=PATH or HOOK[:HEAD]=PATH. */
