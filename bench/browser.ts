@@ -1,37 +1,11 @@
 /** `--browser`: serves the page to a headless Chromium on this machine and takes the result out of it. */
-import { createReadStream } from 'node:fs';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { extname, join, normalize, sep } from 'node:path';
+import { join } from 'node:path';
+import { serveFolder } from '../src/cli/static-server.ts';
 import { AdapterError, UsageError } from '../src/errors.ts';
-import type { PageOptions } from './page.ts';
+import type { PageOptions } from './in-page.ts';
 import { parseBench, type BenchResult } from './results.ts';
-
-const TYPES: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.json': 'application/json', '.wasm': 'application/wasm', '.map': 'application/json' };
-
-/** Serves a folder on a free port of this machine alone. Isolated from other origins, so that a page's clock is fine-grained. */
-export async function serveFolder(folder: string): Promise<{ url: string; close(): void }> {
-  const server: Server = createServer((request, response) => {
-    const path = normalize(decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname)).replace(/[/\\]$/, `${sep}index.html`);
-    const file = join(folder, path);
-    void stat(file).then((info) => {
-      if (!info.isFile() || !file.startsWith(folder + sep)) throw new Error('no file');
-      const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
-      const end = to ? Math.min(Number(to), info.size - 1) : info.size - 1;
-      response.writeHead(from ? 206 : 200, {
-        'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream', 'Content-Length': end - Number(from ?? 0) + 1, 'Accept-Ranges': 'bytes',
-        ...(from ? { 'Content-Range': `bytes ${from}-${end}/${info.size}` } : {}),
-        'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp', 'Cache-Control': 'no-store',
-      });
-      if (request.method === 'HEAD') response.end();
-      else createReadStream(file, { start: Number(from ?? 0), end }).pipe(response);
-    }).catch(() => response.writeHead(404).end());
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, close: () => server.close() };
-}
 
 export interface BrowserOptions extends PageOptions {
   /** Where the built page lies. */

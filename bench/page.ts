@@ -2,17 +2,11 @@
  * The benchmark in a page: the same cases, measured by the same code, on the browser's own WebGPU. Opened by hand from any static server, or
  * driven by `npm run bench -- --browser`, which calls `window.diffractBench`.
  */
-import { openGpu } from '../src/gpu/index.ts';
-import { allCases, setMiniFolder } from './cases/index.ts';
-import { chooseCases } from './choose.ts';
-import type { OpenedPeers } from './peers/peer.ts';
-import { adapterName, benchText, GROUPS, type BenchResult, type Where } from './results.ts';
-import { runBench } from './run.ts';
+import { benchInPage, type PageOptions } from './in-page.ts';
+import { adapterName, benchText, GROUPS, type BenchResult } from './results.ts';
 import { againstLines, ceilingsLine, figureLines, noteLines, peerSummary, tableCells } from './table.ts';
 
 declare const DIFFRACT_VERSION: string;
-
-export interface PageOptions { names: string[]; full: boolean; samples: number; peers: string[] | boolean }
 
 export interface PageDriver {
   run(options: PageOptions): Promise<BenchResult>;
@@ -30,44 +24,20 @@ declare global {
 const find = <T extends HTMLElement>(id: string): T => document.getElementById(id) as T;
 let stop: AbortController | null = null;
 
-/** The browser's name and version from what it says of itself. */
-export function browserOf(agent: string, platform: string): Where {
-  const [, name = 'browser', version = '?'] = /(Edg|HeadlessChrome|Firefox)\/([\d.]+)/.exec(agent) ?? /(Chrome)\/([\d.]+)/.exec(agent) ?? (/Safari\//.test(agent) ? ['', 'Safari', /Version\/([\d.]+)/.exec(agent)?.[1] ?? '?'] : []);
-  return { kind: 'browser', name, version, platform };
-}
-
 function say(text: string): void {
   find('state').textContent = text;
   window.benchProgress?.(text);
 }
 
-async function run({ names, full, samples, peers: wanted }: PageOptions): Promise<BenchResult> {
-  const cases = chooseCases(allCases(), names, full);
+async function run(options: PageOptions): Promise<BenchResult> {
   say('opening the adapter');
-  const gpu = await openGpu();
-  setMiniFolder(new URL('models/ioi-mini', document.baseURI).href);
   stop = new AbortController();
-  const { peers, missing } = wanted ? await loadPeers(gpu, wanted === true ? undefined : wanted) : { peers: [], missing: [] };
-  try {
-    return await runBench(gpu, {
-      cases, names, full, samples, peers, missingPeers: missing, version: DIFFRACT_VERSION, signal: stop.signal, where: browserOf(navigator.userAgent, navigator.platform),
-      onCeilings: (ceilings, adapter) => { find('adapter').textContent = `${adapterName(adapter)}: ${ceilingsLine(ceilings)}`; },
-      onStep: (at, total, what) => say(`${at + 1} of ${total}: ${what}`),
-    });
-  } finally {
-    for (const peer of peers) await Promise.resolve(peer.dispose()).catch(() => {});
-    gpu.destroy();
-  }
-}
-
-async function loadPeers(gpu: unknown, names?: string[]): Promise<OpenedPeers> {
-  const built = new URL('peers.js', document.baseURI).href;
-  try {
-    const { openPeers } = (await import(built)) as { openPeers(gpu: unknown, names?: string[]): Promise<OpenedPeers> };
-    return await openPeers(gpu, names);
-  } catch (error) {
-    return { peers: [], missing: [{ name: 'other engines', why: (error as Error).message.split('\n')[0]! }] };
-  }
+  return benchInPage({
+    ...options, version: DIFFRACT_VERSION, signal: stop.signal, agent: navigator,
+    model: new URL('models/ioi-mini', document.baseURI).href, peersAt: new URL('peers.js', document.baseURI).href,
+    onCeilings: (ceilings, adapter) => { find('adapter').textContent = `${adapterName(adapter)}: ${ceilingsLine(ceilings)}`; },
+    onStep: (at, total, what) => say(`${at + 1} of ${total}: ${what}`),
+  });
 }
 
 function show(result: BenchResult): void {

@@ -2,7 +2,7 @@
  * The benchmark's JSON: every number it reports, typed once. The zod schemas are the only definition; types and the short form follow from
  * them. What was not measured is null, and a field beside it says why.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const BENCH_FORMAT = 'diffract.bench/1';
 

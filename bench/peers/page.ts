@@ -15,7 +15,7 @@ const packages: Packages = {
       case '@tensorflow/tfjs-backend-webgpu': return { module: await import('@tensorflow/tfjs-backend-webgpu'), version };
       case 'onnxruntime-web': {
         const ort = await import('onnxruntime-web/webgpu');
-        ort.env.wasm.wasmPaths = new URL('.', document.baseURI).href;
+        ort.env.wasm.wasmPaths = new URL('.', import.meta.url).href;
         return { module: ort, version };
       }
       default: throw new Error(`${name} is not part of this page`);

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import type { FeatureEdit } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
-import { resultsText } from '../evaluation/index.ts';
+import { MIN_FREQUENCY, resultsText } from '../evaluation/index.ts';
 import { renderTable } from '../report/index.ts';
 import { parseCrossSection, taskJsonSchema } from '../task/index.ts';
 import { NO_PROCESSING, type WeightType } from '../model/index.ts';
@@ -10,7 +10,6 @@ import { tuningOption, weightsOption } from './device.ts';
 import { modelOption, readProcessing, revisionOption } from './model.ts';
 import { registerSae } from './eval-sae.ts';
 import { evaluationDefaults as defaults, runEvaluation, stoppable, TEXT_K, type TaskChoice } from './evaluation.ts';
-import { MIN_FREQUENCY } from './sae-directories.ts';
 import { collect, list, printJson, realNumber, wholeNumber } from './terminal.ts';
 
 interface Options {
@@ -90,7 +89,7 @@ function evaluationOptions(command: Command): Command {
 }
 
 async function runOwn({ task, taskSchema, model, out, ...options }: OwnTaskOptions): Promise<void> {
-  if (taskSchema) return printJson(taskJsonSchema());
+  if (taskSchema) return printJson(await taskJsonSchema());
   for (const [flag, value] of Object.entries({ '--task <file>': task, '--model <where>': model, '--out <dir>': out })) {
     if (value === undefined) throw new UsageError(`required option '${flag}' not specified`);
   }

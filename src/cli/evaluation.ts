@@ -103,7 +103,7 @@ export async function openTask(
   try {
     const { tokenizer } = model;
     if (!tokenizer) throw new UsageError(`${flags.model} has no tokenizer.json, which prompts need`);
-    if ('file' in task) return { model, task: taskFromFile(tokenizer, file, task.file) };
+    if ('file' in task) return { model, task: await taskFromFile(tokenizer, file, task.file) };
     if (task.name === 'greater-than') return { model, task: new GreaterThanTask(tokenizer) };
     const grammar = await grammarFor(source, lexicon === undefined ? undefined : openSource(lexicon));
     return { model, task: ioiEvaluation(IoiTask.create(tokenizer, grammar), { coupledTargets }) };

@@ -9,6 +9,7 @@ import { register as report } from './report.ts';
 import { register as reproduce } from './reproduce.ts';
 import { register as run } from './run.ts';
 import { register as sample } from './sample.ts';
+import { register as serve } from './serve.ts';
 import { register as sites } from './sites.ts';
 import { register as toy } from './toy.ts';
 import { register as train } from './train.ts';
@@ -17,13 +18,19 @@ import { reportError, written } from './terminal.ts';
 
 declare const DIFFRACT_VERSION: string;
 
+// A reader that has seen enough, such as head, is no fault.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(process.exitCode ?? 0);
+});
+
 const program = new Command('diffract')
   .description('Runs GPT-2 and feature dictionaries on WebGPU, and judges the dictionaries by how well they approximate, control and explain the model.')
   .version(DIFFRACT_VERSION)
   .showHelpAfterError('(see --help)')
   .exitOverride();
 
-for (const register of [demo, evaluate, sites, train, activations, run, sample, toy, reproduce, report, verify, doctor]) register(program);
+for (const register of [demo, evaluate, sites, train, activations, run, sample, toy, reproduce, report, serve, verify, doctor]) register(program);
 // Commands made before exitOverride was inherited would end the process themselves.
 for (const command of program.commands) command.exitOverride().showHelpAfterError('(see --help)');
 

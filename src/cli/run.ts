@@ -5,10 +5,10 @@ import type { Command } from 'commander';
 import { FileError, TokenError, UsageError } from '../errors.ts';
 import { safetensorsParts, type TensorToWrite } from '../files/index.ts';
 import { assertWritable, writeFileAtomic } from '../files/node-write.ts';
-import { type Gpt2, NO_PROCESSING, type WeightType } from '../model/index.ts';
+import { divergences, type Gpt2, type NextToken, nextTokens, NO_PROCESSING, type WeightType } from '../model/index.ts';
 import { tuningOption, weightsOption } from './device.ts';
 import { loadModel, modelOption, readProcessing, revisionOption } from './model.ts';
-import { divergences, nextTokens, showPrompt, showToken, sideBySide, type NextToken } from './next-tokens.ts';
+import { showPrompt, showToken, sideBySide } from './next-tokens.ts';
 import { codesOf, openSpliced, placeOf, processingOf, readFeatureFlag, readSpliceFlags, spliceOptions, type Spliced } from './run-splice.ts';
 import { collect, list, note, printJson, realNumber, wholeNumber } from './terminal.ts';
 

@@ -2,13 +2,18 @@
 import { suite, type Test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Gpu } from '../../src/gpu/index.ts';
-import { openGpu } from '../../src/node.ts';
+import { openGpu, type NodeOptions } from '../../src/node.ts';
 
 let shared: Promise<Gpu> | null = null;
 
 /** One device for all test files of a process. */
 export function testGpu(): Promise<Gpu> {
-  return (shared ??= openGpu());
+  return (shared ??= ownGpu());
+}
+
+/** A device of a test's own; where tests are run with `--portable`, with no more than every browser gives. */
+export function ownGpu(options: NodeOptions = {}): Promise<Gpu> {
+  return openGpu({ portable: process.env.DIFFRACT_TEST_PORTABLE === '1', ...options });
 }
 
 type Body = () => void | Promise<void>;
