@@ -31,7 +31,7 @@ function sources() {
   };
   // The benchmark's page takes the other engines along where they are installed.
   seen.push(`other engines ${existsSync(join(root, 'bench', 'node_modules'))}`);
-  for (const path of ['build.mjs', 'package.json', 'package-lock.json', 'tsconfig.json', 'src', 'kernels', 'bench']) walk(path);
+  for (const path of ['build.mjs', 'build-library.mjs', 'package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.types.json', 'src', 'kernels', 'bench']) walk(path);
   return seen.join('\n');
 }
 

@@ -1,4 +1,8 @@
-/** diffract's public face, the same in browsers and in Node. */
+/**
+ * diffract's public face, the same in browsers and in Node: devices, tensors, files, models, tasks, dictionaries. What trains, evaluates and reports
+ * has modules of its own (`diffract/training`, `diffract/evaluation`, `diffract/phenomena`, `diffract/reproduction`, `diffract/report`), so that a
+ * page that needs none of it loads none of it.
+ */
 export { openGpu, type Gpu, type OpenOptions, type Tuning } from './gpu/index.ts';
 export * from './errors.ts';
 export * from './tensor/index.ts';
@@ -6,8 +10,3 @@ export * from './files/index.ts';
 export * from './model/index.ts';
 export * from './task/index.ts';
 export * from './dictionary/index.ts';
-export * from './training/index.ts';
-export * from './evaluation/index.ts';
-export * from './phenomena/index.ts';
-export * from './reproduction/index.ts';
-export { renderReport, renderTable, type ReportOptions } from './report/index.ts';

@@ -1,4 +1,4 @@
-/** What Node adds to the library: a device by Dawn, and files. `import … from "diffract/node"`. */
+/** All of the library, and what Node adds: a device by Dawn, and files. `import … from "diffract/node"`. */
 import { readFile } from 'node:fs/promises';
 import { create, globals } from 'webgpu';
 import { AdapterError, FileError } from './errors.ts';
@@ -9,6 +9,11 @@ import { assertTuning, openGpu as openGpuAnywhere, type Gpu, type OpenOptions } 
 import { createInstance } from './node-adapter.mjs';
 
 export * from './index.ts';
+export * from './training/index.ts';
+export * from './evaluation/index.ts';
+export * from './phenomena/index.ts';
+export * from './reproduction/index.ts';
+export * from './report/index.ts';
 export { directorySource } from './files/node-directory.ts';
 export { directoryHubCache, hubCachePath } from './files/node-hub-cache.ts';
 export { directoryStore, type DirectoryStore } from './files/node-store.ts';

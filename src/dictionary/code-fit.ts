@@ -10,8 +10,7 @@
  * G depends on the labels alone. Sites that share their prompts are therefore fitted together and G is decomposed once.
  * A feature that no example has gets the zero vector by every method.
  */
-import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
-import { LimitError, ShapeError } from '../errors.ts';
+import { LimitError, ShapeError, UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';
 import { adam, adamDefaults, affine, gatherRows, matmul, meanColumns, mul, randomNormal, scatterRows, segments, segmentSum, sub, sumColumns, Tensor, transpose } from '../tensor/index.ts';
 import { termIds, type Term } from './parametrization.ts';
@@ -29,6 +28,9 @@ export interface AdamCodesOptions {
   /** of the initial codes, drawn from N(0, 1); 0 */
   seed?: number;
 }
+
+/** Eigenvalues of a symmetric matrix [size, size], and its eigenvectors: entry `row` of the one of eigenvalue `column`. */
+export type Decompose = (size: number, matrix: Float64Array) => { values: readonly number[]; vector(row: number, column: number): number };
 
 /** Codes of one site: vectors [features, d] and the bias [d]. */
 export interface FittedCodes {
@@ -81,12 +83,13 @@ export class Design {
   }
 }
 
-/** Codes of every site; the tensors belong to the caller's scope. */
-export function fitCodes(sites: readonly Tensor[], design: Design, method: CodeMethod, options: AdamCodesOptions = {}): FittedCodes[] {
+/** Codes of every site; the tensors belong to the caller's scope. Least squares need `decompose`. */
+export function fitCodes(sites: readonly Tensor[], design: Design, method: CodeMethod, options: AdamCodesOptions = {}, decompose: Decompose | null = null): FittedCodes[] {
   const [first] = sites;
   if (!first) return [];
   if (method === 'mse-adam') return descend(sites, design, options);
-  const solve = method === 'mean' ? meanSolution(first.gpu, design) : leastSquares(first.gpu, design);
+  if (method === 'mse' && !decompose) throw new UsageError('codes by least squares are awaited: SupervisedCodes.solve, not fit');
+  const solve = method === 'mse' ? leastSquares(first.gpu, design, decompose!) : meanSolution(first.gpu, design);
   return sites.map((activations) => {
     const mean = meanColumns(activations);
     return { mean, vectors: solve(classSums(sub(activations, mean), design)) };
@@ -118,19 +121,19 @@ function meanSolution(gpu: Gpu, { counts, features }: Design): Solver {
 }
 
 /** G⁺ B = V Λ⁻¹ Vᵀ B over the eigenvectors V of G whose eigenvalue is not zero: decomposed in float64, multiplied on the GPU. */
-function leastSquares(gpu: Gpu, design: Design): Solver {
+function leastSquares(gpu: Gpu, design: Design, decompose: Decompose): Solver {
   const seen = design.seen();
   const size = seen.length;
   const normal = design.normal(seen);
-  const { realEigenvalues: values, eigenvectorMatrix: vectors } = new EigenvalueDecomposition(Matrix.from1DArray(size, size, normal), { assumeSymmetric: true });
+  const { values, vector } = decompose(size, normal);
   const largest = Math.max(...values);
   const kept = [...values.keys()].filter((at) => values[at]! > RANK_TOLERANCE * largest);
   const basis = new Float32Array(size * kept.length);
   const scaled = new Float32Array(size * kept.length);
   for (let row = 0; row < size; row++) {
     kept.forEach((column, at) => {
-      basis[row * kept.length + at] = vectors.get(row, column);
-      scaled[row * kept.length + at] = vectors.get(row, column) / values[column]!;
+      basis[row * kept.length + at] = vector(row, column);
+      scaled[row * kept.length + at] = vector(row, column) / values[column]!;
     });
   }
   const shape = [size, kept.length];

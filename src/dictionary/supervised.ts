@@ -8,7 +8,7 @@
  */
 import { ShapeError } from '../errors.ts';
 import { add, gatherRows, matmul, mul, reciprocalRows, scaleRows, sub, sumRows, Tensor } from '../tensor/index.ts';
-import { Design, fitCodes, type AdamCodesOptions, type CodeMethod } from './code-fit.ts';
+import { Design, fitCodes, type AdamCodesOptions, type CodeMethod, type Decompose } from './code-fit.ts';
 import type { CodeEdit, Dictionary, EditOptions, EditResult, Examples } from './dictionary.ts';
 import { bindTerms, dependsOn, independent, termIds, type AttributeSpace, type Parametrization, type Term } from './parametrization.ts';
 
@@ -17,7 +17,7 @@ export interface FitOptions {
   spaces: readonly AttributeSpace[];
   /** One term for each column unless given. */
   parametrization?: Parametrization;
-  /** `mean` unless given. */
+  /** `mean` unless given; `mse`, least squares, only where the fit is awaited (`solve`). */
   method?: CodeMethod;
   /** For `mse-adam`. */
   adam?: AdamCodesOptions;
@@ -54,13 +54,30 @@ export class SupervisedCodes implements Dictionary {
     this.dIn = vectors.shape[1]!;
   }
 
-  /** Fits to activations [n, d] and their labels. Throws ShapeError if there are none or a value is out of range, UsageError for a column that is not there. */
+  /**
+   * Fits to activations [n, d] and their labels. Throws ShapeError if there are none or a value is out of range, UsageError for a column that is
+   * not there, and for least squares, which `solve` fits.
+   */
   static fit(examples: Examples, options: FitOptions): SupervisedCodes {
     return SupervisedCodes.fitSites([examples.activations], examples.attributes, options)[0]!;
   }
 
   /** Fits one dictionary to each site's activations [n, d] of the same prompts: what depends on labels alone is done once. */
   static fitSites(sites: readonly Tensor[], attributes: Examples['attributes'], options: FitOptions): SupervisedCodes[] {
+    return SupervisedCodes.fitted(sites, attributes, options, null);
+  }
+
+  /** `fit` by any method: what least squares need is loaded with the first. */
+  static async solve(examples: Examples, options: FitOptions): Promise<SupervisedCodes> {
+    return (await SupervisedCodes.solveSites([examples.activations], examples.attributes, options))[0]!;
+  }
+
+  /** `fitSites` by any method. */
+  static async solveSites(sites: readonly Tensor[], attributes: Examples['attributes'], options: FitOptions): Promise<SupervisedCodes[]> {
+    return SupervisedCodes.fitted(sites, attributes, options, options.method === 'mse' ? (await import('./decompose.ts')).decomposeSymmetric : null);
+  }
+
+  private static fitted(sites: readonly Tensor[], attributes: Examples['attributes'], options: FitOptions, decompose: Decompose | null): SupervisedCodes[] {
     const [first] = sites;
     if (!first) return [];
     const { parametrization = independent(options.spaces), method = 'mean' } = options;
@@ -69,7 +86,7 @@ export class SupervisedCodes implements Dictionary {
     }
     const terms = bindTerms(parametrization, options.spaces);
     const design = new Design(terms, attributes, first.shape[0]!);
-    const fitted = first.gpu.scope(() => fitCodes(sites, design, method, options.adam));
+    const fitted = first.gpu.scope(() => fitCodes(sites, design, method, options.adam, decompose));
     return fitted.map(({ vectors, mean }) => new SupervisedCodes(vectors, mean, terms, parametrization, method));
   }
 

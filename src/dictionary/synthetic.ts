@@ -12,7 +12,6 @@
  *
  * Which features are active is read from the labels, each with code 1; edits are greedy and blind to labels, like an SAE's.
  */
-import { Matrix, pseudoInverse } from 'ml-matrix';
 import { ShapeError, UsageError } from '../errors.ts';
 import { seededRandom } from '../task/index.ts';
 import { greedyApply, greedyChoose, greedyWeightRemoved, gramMatrix, matmul, mul, reciprocalRows, Tensor } from '../tensor/index.ts';
@@ -75,6 +74,7 @@ export class SyntheticDictionary implements Dictionary {
    * UsageError for columns that are not a term of their own, and where the sets do not tell all values apart.
    */
   static async overlapping(codes: SupervisedCodes, sets: Readonly<Record<string, readonly (readonly number[])[]>>): Promise<SyntheticDictionary> {
+    const { divided } = await import('./divide.ts');
     const vectors = await rowsOf(codes);
     const named = new Map(Object.entries(sets).map(([column, lists]) => [singleTerm(codes, column), lists]));
     const builder = new Builder();
@@ -220,15 +220,4 @@ function groupMeans(vectors: readonly number[][], groupOf: Uint32Array): number[
     const members = vectors.filter((vector, value) => groupOf[value] === group && vector.some((entry) => entry !== 0));
     return members.length > 0 ? sumOf(members).map((entry) => entry / members.length) : vectors[0]!.map(() => 0);
   });
-}
-
-/** The shortest vectors of sets whose sums over the sets of each value are the vectors given. */
-function divided(vectors: readonly number[][], sets: readonly (readonly number[])[], column: string): number[][] {
-  const membership = Matrix.zeros(vectors.length, sets.length);
-  sets.forEach((values, set) => { for (const value of values) membership.set(value, set, 1); });
-  const target = new Matrix(vectors.map((vector) => [...vector]));
-  const solution = pseudoInverse(membership).mmul(target);
-  const left = Matrix.sub(membership.mmul(solution), target).norm();
-  if (left > 1e-6 * target.norm()) throw new UsageError(`the sets of values of ${column} do not tell all values apart; give more sets`);
-  return solution.to2DArray();
 }

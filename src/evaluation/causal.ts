@@ -11,7 +11,7 @@
  *   faithfulness  b + Σ_{F1 < t} f_j d_j + Σ_{F1 ≥ t} f'_j d_j      share of prompts where the counterfactual's answer is predicted
  *   completeness  b + Σ_{F1 ≥ t} f_j d_j + Σ_{F1 < t} f'_j d_j      share of prompts where the prediction stays
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Dictionary } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';

@@ -14,7 +14,7 @@
  * By default u is the query's own deviation from its mean, u = q − q̄, and each component's deviation from its mean is projected on it and
  * divided by ‖u‖²: the share of the deviation that it makes, one for all together.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { columnIds, type Dictionary } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';

@@ -2,7 +2,7 @@
  * A whole evaluation: prompts, sites, dictionaries, the three tests, one typed record of results. Browser-neutral; whatever the command line
  * does, a page can do. The same options and seed on the same adapter give the same numbers byte for byte, but for `environment.times`.
  */
-import type { FeatureEdit } from '../dictionary/index.ts';
+import type { FeatureEdit, Sae } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { type ActivationPlace, checkSite, collectActivations, type CrossSection, distinctSites, formatPlace, formatSite, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
@@ -57,7 +57,12 @@ export interface Watching {
   signal?: AbortSignal;
   /** `done` of `total` steps of a phase, with a few words on its state. */
   onProgress?: (phase: string, done: number, total: number, note?: string) => void;
+  /** The SAEs that the evaluation trained, before they are judged; they stay its own and are freed with it. */
+  onTrained?: (trained: readonly TrainedSae[]) => void | Promise<void>;
 }
+
+/** An SAE that an evaluation trained, by its name in the results. */
+export interface TrainedSae { site: SiteAddress; name: string; sae: Sae }
 
 /** What an evaluation does unless told otherwise: sized for a small model on a software driver. */
 export const evaluationDefaults: EvaluationOptions = {
@@ -151,6 +156,7 @@ class Evaluation {
     });
     if (options.dictionaries.includes('vanilla')) {
       await this.phase('SAE training', (progress) => trainVanilla(model, catalogue, sites, trainingActivations, this.fitting(progress)));
+      await this.watching.onTrained?.(sites.flatMap((site) => catalogue.at(site).filter(({ source }) => source === 'trained').map(({ name, dictionary }) => ({ site, name, sae: dictionary as Sae }))));
     }
     for (const { site, entry } of this.served) catalogue.add(site, entry);
     if (options.methods.includes('aware')) {

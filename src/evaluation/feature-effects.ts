@@ -10,7 +10,7 @@
  */
 import { type Dictionary, Sae } from '../dictionary/index.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { hookOf, promptsPerRun, type SiteAddress } from '../task/index.ts';
+import { hookOf, promptsPerRun, type ActivationPlace, type SiteAddress } from '../task/index.ts';
 import { gatherElements, gatherRows, matmul, sub, Tensor } from '../tensor/index.ts';
 
 /** What chosen features decode to with code 1, less the bias: [chosen, dIn]. */
@@ -22,15 +22,13 @@ export function featureDirections(dictionary: Dictionary, gpu: Tensor['gpu'], ch
   return gpu.scope(() => sub(dictionary.decode(Tensor.from(gpu, ones, shape)), dictionary.decode(Tensor.zeros(gpu, shape))));
 }
 
-/** Direct effects of directions [n, headWidth] at a z or v site on the logits, [vocabulary] each, with mean zero; null for q and k. */
-export async function logitEffects(model: Gpt2, { kind, layer, head }: SiteAddress, directions: Tensor): Promise<Float32Array[] | null> {
-  if (kind === 'q' || kind === 'k') return null;
-  const { gpu, config: { width, headWidth, vocabulary }, weights } = model;
+/** Direct effects of directions [n, width of the place] on the logits, [vocabulary] each, with mean zero; null for places that write nothing to the residual stream, such as q and k. */
+export async function logitEffects(model: Gpt2, place: ActivationPlace, directions: Tensor): Promise<Float32Array[] | null> {
+  const way = writing(model, place);
+  if (!way) return null;
+  const { gpu, config: { width, vocabulary }, weights } = model;
   const n = directions.shape[0]!;
-  const [written, gain] = await gpu.scope(() => {
-    const rows = Tensor.from(gpu, Uint32Array.from({ length: headWidth }, (_, i) => head * headWidth + i), [headWidth]);
-    return Promise.all([matmul(directions, gatherRows(weights.blocks[layer]!.outWeight, rows)).read(), weights.finalNorm?.weight.read()]);
-  });
+  const [written, gain] = await gpu.scope(() => Promise.all([writtenBy(directions, way).read(), weights.finalNorm?.weight.read()]));
   for (let row = 0; row < n; row++) {
     const own = written.subarray(row * width, (row + 1) * width);
     const mean = own.reduce((sum, value) => sum + value, 0) / width;
@@ -42,6 +40,31 @@ export async function logitEffects(model: Gpt2, { kind, layer, head }: SiteAddre
     const mean = own.reduce((sum, value) => sum + value, 0) / vocabulary;
     return own.map((value) => value - mean);
   });
+}
+
+/** How an activation gets into the residual stream: through rows of a weight matrix, or as it is. */
+export type Writing = { weight: Tensor; start: number; count: number } | 'as it is';
+
+/** null where it is only read by something that is not linear. For v, what is written is per unit of attention. */
+export function writing(model: Gpt2, place: ActivationPlace): Writing | null {
+  const { hooks, config: { headWidth, width, mlpWidth }, weights: { blocks } } = model;
+  const { kind, layer } = hooks.get('hook' in place ? place.hook : hookOf(place));
+  switch (kind) {
+    case 'v': case 'z': {
+      const weight = blocks[layer]!.outWeight;
+      return 'hook' in place ? { weight, start: 0, count: width } : { weight, start: place.head * headWidth, count: headWidth };
+    }
+    case 'post': return { weight: blocks[layer]!.mlpOutWeight, start: 0, count: mlpWidth };
+    case 'embed': case 'pos_embed': case 'resid_pre': case 'resid_mid': case 'resid_post': case 'attn_out': case 'mlp_out': return 'as it is';
+    default: return null;
+  }
+}
+
+/** What activations, or directions in their space, write: [n, width of the residual stream]. A tensor of its own handle. */
+export function writtenBy(x: Tensor, way: Writing): Tensor {
+  if (way === 'as it is') return x.reshape(x.shape);
+  const { weight, start, count } = way;
+  return x.gpu.scope(() => matmul(x, gatherRows(weight, Tensor.from(x.gpu, Uint32Array.from({ length: count }, (_, i) => start + i), [count]))));
 }
 
 /** One place where a feature is looked at. */

@@ -3,11 +3,11 @@
  * task and on any other text, what makes it active there, what it does to the logits, how often it is active and what it stands for. Rows are
  * plain data, from which a report draws.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Dictionary, type Examples, Sae } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';
-import { formatSite, hookOf, positionsOf, type Prompts, batchFor, type SiteAddress } from '../task/index.ts';
+import { formatPlace, hookOf, positionsOf, type ActivationPlace, type Prompts, batchFor } from '../task/index.ts';
 import { sumColumns, type Tensor } from '../tensor/index.ts';
 import { attributeSources, codesOf, featureDirections, headRows, logitEffects, type Place } from './feature-effects.ts';
 import type { Interpretation } from './interpretability.ts';
@@ -54,11 +54,11 @@ export type FeaturePage = z.infer<typeof featurePage>;
 
 /** One dictionary at one site, with the activations of the prompts there. */
 export interface FeatureStudy {
-  site: SiteAddress;
+  site: ActivationPlace;
   /** As pages call it. */
   name: string;
   dictionary: Dictionary;
-  /** [prompts, headWidth], rows in the order of the prompts. */
+  /** [prompts, width of the place], rows in the order of the prompts. */
   examples: Examples;
   /** What the features stand for (Interpreter), and which come first: the best F1. Without, those with the largest sum of codes. */
   interpretations?: readonly Interpretation[];
@@ -91,7 +91,7 @@ export async function featurePages(model: Gpt2, prompts: Prompts, studies: reado
   const pages: FeaturePage[] = [];
   for (const [done, study] of studies.entries()) {
     options.signal?.throwIfAborted();
-    if (study.examples.activations.shape[0] !== prompts.count) throw new ShapeError(`activations of ${study.examples.activations.shape[0]} prompts at ${formatSite(study.site)} are not those of ${prompts.count}`);
+    if (study.examples.activations.shape[0] !== prompts.count) throw new ShapeError(`activations of ${study.examples.activations.shape[0]} prompts at ${formatPlace(study.site)} are not those of ${prompts.count}`);
     pages.push(...await pagesOf(model, prompts, study, { ...featurePageDefaults, streams: [], ...options }));
     options.onProgress?.(done + 1, studies.length);
   }
@@ -131,13 +131,13 @@ async function pagesOf(model: Gpt2, prompts: Prompts, study: FeatureStudy, setti
     return chosen.map((feature, column): FeaturePage => {
       const interpretation = interpretations.find((one) => one.feature === feature);
       return {
-        site: formatSite(site), dictionary: study.name, feature,
+        site: formatPlace(site), dictionary: study.name, feature,
         interpretation: interpretation ? picked(interpretation) : null,
         activity: activity[column]!.map((watch) => watch.figures()),
         examples: activity[column]!.flatMap((watch) => watch.best).map((found, i) => ({ ...shown(model, found, settings.context), attribution: attributed ? attributed[column]![i]! : null })),
-        attributionNote: attributionNote(site, dictionary),
+        attributionNote: attributionNote(model, site, dictionary),
         logits: effects ? endsOf(model, effects[column]!, settings.tokens) : null,
-        logitsNote: effects ? (site.kind === 'v' ? 'per unit of attention that the answer pays to the position' : null) : 'queries and keys move attention only: they write nothing to the residual stream',
+        logitsNote: effects ? (kindOf(model, site) === 'v' ? 'per unit of attention that the answer pays to the position' : null) : logitsNote(kindOf(model, site)),
       };
     });
   } finally {
@@ -198,9 +198,9 @@ class Activity {
 }
 
 /** Looks at every position of other text, in batches. */
-async function watchStream(model: Gpt2, site: SiteAddress, dictionary: Dictionary, chosen: readonly number[], stream: TokenStream, settings: Settings): Promise<Activity[]> {
+async function watchStream(model: Gpt2, site: ActivationPlace, dictionary: Dictionary, chosen: readonly number[], stream: TokenStream, settings: Settings): Promise<Activity[]> {
   const { gpu, config: { context } } = model;
-  const hook = hookOf(site);
+  const hook = 'hook' in site ? site.hook : hookOf(site);
   const sequences = stream.sequences.map((tokens) => tokens.slice(0, context));
   const batch = batchFor(model, { tokens: sequences });
   const watches = chosen.map(() => new Activity(stream.name, settings.examples));
@@ -209,7 +209,7 @@ async function watchStream(model: Gpt2, site: SiteAddress, dictionary: Dictionar
     const part = sequences.slice(start, start + batch);
     const { codes, length } = await gpu.scope(async () => {
       const run = model.run(part, { cache: hook, logits: 'none' });
-      const found = codesOf(dictionary.encode({ activations: headRows(run.get(hook), site.head), attributes: {} }), chosen);
+      const found = codesOf(dictionary.encode({ activations: 'hook' in site ? run.get(hook).reshape([-1, dictionary.dIn]) : headRows(run.get(hook), site.head), attributes: {} }), chosen);
       run.dispose();
       return { codes: await found.read(), length: run.length };
     });
@@ -222,15 +222,25 @@ async function watchStream(model: Gpt2, site: SiteAddress, dictionary: Dictionar
 }
 
 /** Attributions of every example, by feature and example; null where there are none. */
-async function attribute(model: Gpt2, site: SiteAddress, dictionary: Dictionary, activity: readonly (readonly Activity[])[], chosen: readonly number[]) {
-  if (site.kind !== 'z' || !(dictionary instanceof Sae) || dictionary.normalization) return null;
+async function attribute(model: Gpt2, site: ActivationPlace, dictionary: Dictionary, activity: readonly (readonly Activity[])[], chosen: readonly number[]) {
+  if ('hook' in site || site.kind !== 'z' || !(dictionary instanceof Sae) || dictionary.normalization) return null;
   const lists = activity.map((watches, column) => watches.flatMap(({ best }) => best).map(({ tokens, position }): Place => ({ tokens, position, feature: chosen[column]! })));
   const all = await attributeSources(model, site, dictionary, lists.flat());
   let at = 0;
   return lists.map((list) => list.map(() => all[at++]!));
 }
 
-function attributionNote({ kind }: SiteAddress, dictionary: Dictionary): string | null {
+function kindOf({ hooks }: Gpt2, site: ActivationPlace): string {
+  return 'hook' in site ? hooks.get(site.hook).kind : site.kind;
+}
+
+function logitsNote(kind: string): string {
+  return kind === 'q' || kind === 'k' ? 'queries and keys move attention only: they write nothing to the residual stream' : 'nothing is written from here to the residual stream in a straight line';
+}
+
+function attributionNote(model: Gpt2, site: ActivationPlace, dictionary: Dictionary): string | null {
+  const kind = kindOf(model, site);
+  if ('hook' in site) return kind === 'z' ? 'the dictionary reads all heads of the layer, each of which attends to other positions' : 'no head lies between the positions and what the dictionary reads';
   if (kind !== 'z') return `a head's ${kind} reads the residual stream at its own position alone`;
   if (dictionary instanceof Sae) return dictionary.normalization ? 'the dictionary brings every activation to a scale of its own, so that what it reads is no sum over positions' : null;
   return dictionary.reads === undefined ? 'codes are read from labels, not from activations' : `the dictionary reads ${dictionary.reads}`;

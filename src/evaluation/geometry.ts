@@ -4,7 +4,7 @@
  * the SAE, averaged over codes. The released code does not bring d_j to unit length, so that its numbers are cosines only for SAEs whose
  * decoder rows have it.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { SupervisedCodes } from '../dictionary/index.ts';
 import { ShapeError } from '../errors.ts';
 import { matmul, maxRows, scaleRows, sumSquaresRows, Tensor, gatherRows } from '../tensor/index.ts';

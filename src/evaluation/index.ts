@@ -1,7 +1,8 @@
 /** Evaluations: the three tests, discovery of sites, and whole runs that give one typed record. */
-export { evaluate, evaluationDefaults, type EvaluationOptions, type Watching } from './evaluate.ts';
+export { evaluate, evaluationDefaults, type EvaluationOptions, type TrainedSae, type Watching } from './evaluate.ts';
 export { ioiEvaluation, type EvaluationTask, type IoiEvaluationOptions, sampleEdited, seedsOf, withEveryValue, type EditedPrompts } from './task.ts';
 export { describe, fitSupervised, trainVanilla, type LoadedDictionary, type SaePlan } from './dictionaries.ts';
+export { loadPlaced, MIN_FREQUENCY, parseReading, withDistinctNames, type PlaceOptions } from './loading.ts';
 export { checkPath, checkReading, dictionaryAt, formatReading, pathTo, reaches, readingKind, type Path, type Reading } from './serving.ts';
 export { Catalogue, type EditedSection, type Entry, type FeatureFilter } from './catalogue.ts';
 export { addRankings, editedAttributes, rankByF1, rankFeatures, type RankedPrompts, type RankingOptions } from './rankings.ts';
@@ -38,4 +39,5 @@ export {
   type CausalOptions, type CausalStudy, type FeaturePatchRow, type InterpretedApproximationRow, type InterpretedSite, type PatchedPairs,
 } from './causal.ts';
 export { featurePage, featurePageDefaults, featurePages, type FeaturePage, type FeaturePageOptions, type FeatureStudy, type TokenStream } from './features.ts';
-export { attributeSources, featureDirections, logitEffects, type Attribution, type Place } from './feature-effects.ts';
+export { attributeSources, featureDirections, logitEffects, writing, writtenBy, type Attribution, type Place, type Writing } from './feature-effects.ts';
+export { directEffects, logitDirections, type DirectEffects, type DirectEffectsOptions } from './direct-effects.ts';

@@ -7,7 +7,7 @@
  *
  * At a site whose mean ablation hardly changes the logit difference the quotient says nothing (up to 27 is on record): it is null there.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Dictionary } from '../dictionary/index.ts';
 import type { Gpt2 } from '../model/index.ts';
 import { formatSite, batchFor, type Prompts, type SiteAddress } from '../task/index.ts';

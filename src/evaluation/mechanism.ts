@@ -7,7 +7,7 @@
  * and closes exactly. Each pair (i, j) of query term and key term has one number per prompt; rows give its distribution. The difference of the
  * scores at two key positions, which decides where the head looks, is taken apart likewise, pair by pair.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { columnIds, type Dictionary, type Examples } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Gpt2 } from '../model/index.ts';

@@ -19,7 +19,7 @@
  *   feature_density                         share of tokens on which a feature is not 0
  *   consistent_activation_heuristic         tokens on which a feature fires per prompt in which it does
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const amount = z.number().nullable();
 const many = z.array(z.number().nullable());

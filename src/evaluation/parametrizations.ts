@@ -4,7 +4,7 @@
  *   cosine of pos_ABB − pos_BAB with io_{a,ABB} − io_{a,BAB} for each name a, and with s_{a,ABB} − s_{a,BAB}; 1 if the identity holds
  *   variance of one parametrization's reconstruction that another one's explains, 1 − Σ ‖r − r'‖² / Σ ‖r − r̄‖²
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Dictionary, Examples, SupervisedCodes, Term } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import { meanColumns, sub, sumSquaresRows } from '../tensor/index.ts';

@@ -3,7 +3,7 @@
  * a site's clean activations; then they read activations that a dictionary has edited in one attribute. A good edit makes the probe of that
  * attribute read the new value, and leaves the others reading what they read before.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Dictionary, Examples, SupervisedCodes } from '../dictionary/index.ts';
 import { trainProbe, type Probe, type ProbeOptions } from './probe.ts';
 

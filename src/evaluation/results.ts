@@ -9,7 +9,7 @@
  * Formulas and their sources: sufficiency, necessity - approximation.ts; accuracy, weight removed - control.ts; F1 - interpretability.ts;
  * effects of sites - discover.ts.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const RESULTS_SCHEMA = 'diffract.results/1';
 

@@ -2,7 +2,7 @@
  * Result files in the form of SAEBench's "core" evaluation, so that what reads those can read ours. Two things differ: a number that does not
  * exist is null, and tokens are counted as they were scored. dictionary_learning's metrics stand in `eval_result_unstructured`.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { dictionaryMetricsSchema, meanAblationSchema, saeLensMetricsSchema, type DictionaryMetrics } from './metrics.ts';
 import { rounded } from './results.ts';
 

@@ -22,7 +22,7 @@ export function parametrizationAt(named: string | Parametrization, prompts: Prom
  * Codes of every site by one plan, by address. `activations` [prompts, d] are those of `training`, per site. Sites that mean the same
  * parametrization and are of one width are fitted together, so that labels are gone through once.
  */
-export function fitSupervisedCodes(training: Prompts, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>, { method, parametrization, adam }: SupervisedPlan): Map<string, SupervisedCodes> {
+export async function fitSupervisedCodes(training: Prompts, sites: readonly SiteAddress[], activations: ReadonlyMap<string, Tensor>, { method, parametrization, adam }: SupervisedPlan): Promise<Map<string, SupervisedCodes>> {
   const groups = new Map<string, { parametrization: Parametrization; sites: string[]; tensors: Tensor[] }>();
   for (const site of sites) {
     const name = formatSite(site);
@@ -38,7 +38,7 @@ export function fitSupervisedCodes(training: Prompts, sites: readonly SiteAddres
   const [spaces, ids] = [columnSpaces(training), columnIds(training)];
   const made = new Map<string, SupervisedCodes>();
   for (const group of groups.values()) {
-    const codes = SupervisedCodes.fitSites(group.tensors, ids, { spaces, parametrization: group.parametrization, method, ...(adam ? { adam } : {}) });
+    const codes = await SupervisedCodes.solveSites(group.tensors, ids, { spaces, parametrization: group.parametrization, method, ...(adam ? { adam } : {}) });
     group.sites.forEach((name, at) => made.set(name, codes[at]!));
   }
   return new Map(sites.map((site) => [formatSite(site), made.get(formatSite(site))!]));

@@ -3,7 +3,7 @@
  * (choice.ts), and what is said to foretell how well they edit. The latter is told by rank correlations with the distance that edits leave, over
  * all λ or K and checkpoints of a variant at a site (evaluation.md §5.9).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Gpt2 } from '../model/index.ts';
 import { collectActivations, formatPlace, formatSite, type Prompts, type SiteAddress } from '../task/index.ts';
 import { activeMask, sub, sumRows, sumSquaresRows } from '../tensor/index.ts';

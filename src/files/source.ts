@@ -5,7 +5,7 @@
 import { FileError } from '../errors.ts';
 
 /** A file cannot be had for a reason that lies not in it, such as no network or a full disk: another time it may be. */
-export class Unreachable extends FileError {}
+export class Unreachable extends FileError { static override readonly name: string = 'Unreachable'; }
 
 export interface FileSource {
   /** What a person calls it: the path or URL as it was given. Error messages begin with it. */

@@ -4,7 +4,7 @@ export { Gpu, type AdapterFacts, type GpuLimits } from './gpu.ts';
 export { defineKernel, type Kernel, type Variant } from './kernel.ts';
 export { fold, type Dispatch } from './recorder.ts';
 export {
-  NO_TUNING, TUNING_FORMAT, TUNING_VERSION, assertTuning, checkTuning, installTunable, kernelHash, tuningFile, tuningSchema,
+  NO_TUNING, TUNING_FORMAT, TUNING_VERSION, assertTuning, checkTuning, installTunable, kernelHash, tuningFile,
   type Choice, type Choices, type Tunable, type Tuning, type TuningAdapter, type TuningFile,
 } from './tuning.ts';
 export { sizeClass, type BufferSlice, type Memory, type Storage } from './pool.ts';

@@ -12,6 +12,11 @@ export interface OpenOptions {
   /** Use kernels with subgroup operations where they can be used (default), or never. */
   subgroups?: boolean;
   /**
+   * Ask for no optional feature and for no more than WebGPU's default limits: eight storage buffers a stage, bindings of 128 MiB, workgroups of 256
+   * with 16 KiB, no immediates, subgroups, f16 or timestamps. Every browser's device has that much; what works so works in all of them.
+   */
+  portable?: boolean;
+  /**
    * Parsed content of a file that the tuner made. One that was made for another adapter or other kernels, or that is broken, is not
    * used; `gpu.tuning` says why.
    */
@@ -31,7 +36,7 @@ const WANTED_LIMITS = [
 /**
  * Opens the best adapter there is. Throws AdapterError, with what to do, if there is none.
  * Throws FileError if `tuning` is no tuning file at all.
- * On success the device takes the adapter's largest limits; `gpu.software` tells a CPU driver.
+ * On success the device takes the adapter's largest limits, unless a portable one was asked for; `gpu.software` tells a CPU driver.
  */
 export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   if (options.tuning !== undefined) assertTuning(options.tuning);
@@ -39,9 +44,10 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   if (!entry) throw new AdapterError('WebGPU is missing here: use a browser that has it, or import "diffract/node" in Node');
   const adapter = await entry.requestAdapter({ powerPreference: options.powerPreference ?? 'high-performance' });
   if (!adapter) throw new AdapterError('no WebGPU adapter was found: install a GPU driver, or a software one (node setup.mjs does it)');
-  const requiredFeatures = WANTED_FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
+  const { portable = false } = options;
+  const requiredFeatures = portable ? [] : WANTED_FEATURES.filter((f) => adapter.features.has(f)) as GPUFeatureName[];
   const requiredLimits: Record<string, number> = {};
-  for (const limit of WANTED_LIMITS) {
+  for (const limit of portable ? [] : WANTED_LIMITS) {
     const value = adapter.limits[limit];
     if (value !== undefined) requiredLimits[limit] = Number(value);
   }
@@ -49,7 +55,7 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   const limits = device.limits;
   const immediateBytes = (limits as unknown as { maxImmediateSize?: number }).maxImmediateSize ?? 0;
   const language = entry.wgslLanguageFeatures;
-  const immediates = (options.immediates ?? true) && immediateBytes >= 64 && (language?.has('immediate_address_space') ?? false);
+  const immediates = !portable && (options.immediates ?? true) && immediateBytes >= 64 && (language?.has('immediate_address_space') ?? false);
   const windowBytes = Math.floor((options.windowBytes ?? Infinity) / 256) * 256 || 256;
   const gpu = new Gpu(device, {
     immediates,

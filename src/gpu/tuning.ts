@@ -6,11 +6,13 @@
  *
  * This floor knows no operation. Those above announce what of them can be tuned (`installTunable`).
  */
-import { z } from 'zod';
 import { sha256 } from '../digest.ts';
 import { FileError } from '../errors.ts';
 import type { AdapterFacts, GpuLimits } from './gpu.ts';
 import type { Kernel } from './kernel.ts';
+import type { TuningFile } from './tuning-file.ts';
+
+export type { TuningFile };
 
 export const TUNING_FORMAT = 'diffract-tuning';
 export const TUNING_VERSION = 1;
@@ -55,27 +57,6 @@ export interface Tunable {
   refuse(choice: Choice, adapter: TuningAdapter): string | null;
 }
 
-const text = z.string();
-const milliseconds = z.number().nonnegative();
-
-const choiceSchema = z.strictObject({
-  variant: text,
-  constants: z.record(text, z.int().min(0).max(2 ** 31 - 1)),
-  ms: milliseconds.describe('median milliseconds of one run of a representative shape so'),
-  defaultMs: milliseconds.describe('the same with the defaults, measured in turns with it'),
-});
-
-export const tuningSchema = z.strictObject({
-  format: z.literal(TUNING_FORMAT),
-  version: z.literal(TUNING_VERSION),
-  date: text.describe('ISO 8601'),
-  adapter: z.strictObject({ vendor: text, architecture: text, device: text, description: text, subgroupSize: z.int().nonnegative() }),
-  kernels: z.record(text, z.string().regex(/^[0-9a-f]{16}$/)).describe('every kernel that was compared, and the beginning of the SHA-256 of its source'),
-  choices: z.record(text, z.record(text, choiceSchema)).describe('by operation and class of shapes; classes whose default is best are left out'),
-});
-
-export type TuningFile = z.infer<typeof tuningSchema>;
-
 const tunables = new Map<string, Tunable>();
 
 /** Announces an operation that can be tuned. */
@@ -105,9 +86,9 @@ export async function tuningFile(adapter: TuningAdapter, operations: readonly st
   return { format: TUNING_FORMAT, version: TUNING_VERSION, date, adapter: adapterOf(adapter), kernels, choices };
 }
 
-/** The beginning of the SHA-256 of a kernel's source, in hexadecimal. */
+/** The beginning of the SHA-256 of a kernel's file, in hexadecimal. Text that was shortened for a page begins with it (build-library.mjs). */
 export async function kernelHash(kernel: Kernel): Promise<string> {
-  return (await sha256(kernel.source)).slice(0, 16);
+  return /^\/\/#([0-9a-f]{16})\n/.exec(kernel.source)?.[1] ?? (await sha256(kernel.source)).slice(0, 16);
 }
 
 function adapterOf({ info, subgroupSize }: TuningAdapter): TuningFile['adapter'] {
@@ -118,7 +99,8 @@ function adapterOf({ info, subgroupSize }: TuningAdapter): TuningFile['adapter']
 async function whyNot(value: unknown, adapter: TuningAdapter): Promise<string | null> {
   const { version } = value as { version?: unknown };
   if (version !== TUNING_VERSION) return `it is of version ${JSON.stringify(version) ?? 'none'}, this program reads ${TUNING_VERSION}`;
-  const parsed = tuningSchema.safeParse(value);
+  // Loaded when there is a file to check: most pages have none.
+  const parsed = (await import('./tuning-file.ts')).tuningSchema.safeParse(value);
   if (!parsed.success) {
     const [first] = parsed.error.issues;
     return `it is broken: ${first!.path.join('.') || 'the whole'}: ${first!.message}`;

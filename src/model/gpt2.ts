@@ -1,11 +1,12 @@
 /** A GPT-2 model on the GPU: loading, running with hooks, generating. */
-import { FileError, UsageError } from '../errors.ts';
-import { fileName, openSafetensors, openSource, type FileOrigin, type FileSource } from '../files/index.ts';
+import { UsageError } from '../errors.ts';
+import { openSafetensors, openSource, type FileOrigin, type FileSource } from '../files/index.ts';
 import type { Gpu } from '../gpu/index.ts';
 import { Tensor } from '../tensor/index.ts';
-import { readConfig, type Gpt2Config } from './config.ts';
+import type { Gpt2Config } from './config.ts';
 import { forward, type ForwardRequest } from './forward.ts';
 import { generate, sample, type GenerateOptions, type ContinueOptions } from './generate.ts';
+import { configOf } from './outline.ts';
 import { NO_PROCESSING, type WeightProcessing } from './processing.ts';
 import { checkResume, readBatch, readCaptures, readEdits, readLogits, Run, type Batch, type RunOptions, type TokenBatch } from './run.ts';
 import { Hooks } from './sites.ts';
@@ -66,8 +67,7 @@ export class Gpt2 {
    */
   static async load(gpu: Gpu, where: string | FileSource, options: LoadOptions = {}): Promise<Gpt2> {
     const source = openSource(where);
-    if (!(await source.has('config.json'))) throw new FileError(`${fileName(source, 'config.json')}: no such file; a model directory in Hugging Face's layout is needed`);
-    const config = readConfig(await source.json('config.json'), fileName(source, 'config.json'));
+    const config = await configOf(source);
     const tokenizer = await loadTokenizer(source, config.bos);
     const processing = readProcessing(options.processing);
     const type = options.weights ?? 'f32';
@@ -85,6 +85,16 @@ export class Gpt2 {
     }
     const name = source.name.replace(/[/\\]+$/, '').split(/[/\\]/).at(-1) || source.name;
     return new Gpt2(gpu, { config, tokenizer, processing, type, name, origin: (await source.origin?.()) ?? null, loaded });
+  }
+
+  /** Numbers in its weights as they lie on the device; a tied embedding counts once. */
+  get parameters(): number {
+    return this.tensors.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** Bytes of its weights on the device. */
+  get weightBytes(): number {
+    return this.tensors.reduce((sum, { byteLength }) => sum + byteLength, 0);
   }
 
   /** Names of all hooks, in the order of the forward pass. */

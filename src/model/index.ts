@@ -4,6 +4,7 @@ export { Run, type Capture, type Edit, type RunOptions, type TokenBatch } from '
 export type { Splice, SpliceDictionary } from './splice.ts';
 export { Tokenizer, loadTokenizer } from './tokenizer.ts';
 export { readConfig, type Gpt2Config } from './config.ts';
+export { outlineModel, type LargestTensor, type ModelOutline } from './outline.ts';
 export { NO_PROCESSING, type WeightProcessing } from './processing.ts';
 export { Hooks, nearest, type Hook, type InnerSite } from './sites.ts';
 export type { GenerateOptions, ContinueOptions } from './generate.ts';
@@ -11,3 +12,4 @@ export { weightTypes, type LoadProgress, type WeightType } from './weights.ts';
 export { selfTest, type Check } from './selftest.ts';
 export { GPT2_SMALL_VALUES, type IoiPair, type KnownInput, type KnownValue } from './known-values.ts';
 export { verifyModel, type Verified } from './verify.ts';
+export { divergences, nextTokens, type NextToken } from './predictions.ts';

@@ -10,7 +10,7 @@ import { elements, Tensor, toHalves } from '../tensor/index.ts';
 import type { Gpt2Config } from './config.ts';
 import { WeightHash } from './hash.ts';
 import { expectedShapes, findWeights, type WeightEntry } from './names.ts';
-import { centerRows, changesWeights, processBlock, processUnembed, type BlockNumbers, type WeightProcessing } from './processing.ts';
+import { changesWeights, type BlockNumbers, type WeightProcessing } from './processing.ts';
 
 /** Weight and bias of a layer norm [D]; null once they are folded into what reads from it. */
 export interface Norm { weight: Tensor; bias: Tensor }
@@ -86,7 +86,7 @@ function storedAs(type: WeightType, name: string): WeightType {
 }
 
 /** Bytes of a weight on the GPU. */
-function storedBytes(type: WeightType, name: string, shape: readonly number[]): number {
+export function storedBytes(type: WeightType, name: string, shape: readonly number[]): number {
   return elements(shape) * (storedAs(type, name) === 'f16' ? 2 : 4);
 }
 
@@ -131,6 +131,7 @@ async function assemble(loader: Loader, config: Gpt2Config, processing: WeightPr
 }
 
 async function assembleProcessed(loader: Loader, config: Gpt2Config, processing: WeightProcessing): Promise<ModelWeights> {
+  const { centerRows, processBlock, processUnembed } = await import('./process-weights.ts');
   const { width, vocabulary, context } = config;
   const embed = await loader.numbers('wte.weight');
   let unembed: Float32Array | null = null;

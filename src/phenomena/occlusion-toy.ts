@@ -6,7 +6,7 @@
  * supervised IO and S features of one head of GPT-2 without printing them; give measured ones as `lengths`. Only their ratio matters, because
  * training scales its inputs.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Sae } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';

@@ -8,7 +8,7 @@
  *
  * All dictionaries of one size, of the sweep and of all α, are trained as one batch, and looked at after each number of epochs.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { SupervisedCodes, type Examples, type Sae } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import { mean } from '../evaluation/index.ts';

@@ -9,7 +9,7 @@
  * at λ near 7 gains are smaller than the sampling error of E‖x‖², which is common to all losses and cancels. A loss is linear in λ, so that the
  * sums of one pass serve every λ. The best member is picked on the samples that it is scored on, for both families alike.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';
 import { deviation, mean } from '../evaluation/index.ts';

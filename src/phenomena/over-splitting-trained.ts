@@ -3,7 +3,7 @@
  * 1 ≤ λ ≤ 3; above that they often fall silent, below it both features are active nearly everywhere. With many features many stay active,
  * whatever λ is, though the data has two.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Sae } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import type { Gpu } from '../gpu/index.ts';

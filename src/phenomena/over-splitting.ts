@@ -11,7 +11,7 @@
  * permutes: entries of the other's decoder rows, each row by itself, for |cos|; prompts within the values of the attribute for the Jaccard index,
  * so that features which only agree on the attribute itself do not look alike.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Examples, Sae } from '../dictionary/index.ts';
 import { UsageError } from '../errors.ts';
 import { f1Score, mean, quantile } from '../evaluation/index.ts';

@@ -1,5 +1,5 @@
 /** Published numbers beside measured ones. A number that this model or these settings cannot give is left out with the reason. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { mean, quantile } from '../evaluation/index.ts';
 import { formatSite, isGpt2SmallShape, type ModelShape } from '../task/index.ts';
 import { isFaultyRanking, PUBLISHED_COSINES, PUBLISHED_EDITS, PUBLISHED_GATED_TRAINING, PUBLISHED_NUMBERS, PUBLISHED_TRAJECTORY, type Source } from './published.ts';

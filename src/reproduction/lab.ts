@@ -90,7 +90,7 @@ export class Lab {
   /** Supervised dictionaries of one plan, by address. */
   supervised(method: 'mean' | 'mse', parametrization: string, sections: readonly EditedSection[], signal?: AbortSignal): Promise<Map<string, SupervisedCodes>> {
     return this.onceDone(`supervised ${method} ${parametrization}`, async () => {
-      const codes = fitSupervisedCodes(this.training(), this.sites(sections), await this.trainingActivations(sections, signal), { method, parametrization });
+      const codes = await fitSupervisedCodes(this.training(), this.sites(sections), await this.trainingActivations(sections, signal), { method, parametrization });
       for (const own of codes.values()) this.kept.push(own);
       return codes;
     });
@@ -99,7 +99,7 @@ export class Lab {
   /** Independent mean codes of sites that need not be in the sections; the caller's to dispose. */
   async codesAt(sites: readonly SiteAddress[], signal?: AbortSignal): Promise<Map<string, SupervisedCodes>> {
     const tensors = await collectActivations(this.model, this.training(), sites, { signal });
-    const codes = fitSupervisedCodes(this.training(), sites, new Map(sites.map((site, i) => [formatSite(site), tensors[i]!])), { method: 'mean', parametrization: 'independent' });
+    const codes = await fitSupervisedCodes(this.training(), sites, new Map(sites.map((site, i) => [formatSite(site), tensors[i]!])), { method: 'mean', parametrization: 'independent' });
     for (const tensor of tensors) tensor.dispose();
     return codes;
   }

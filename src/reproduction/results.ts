@@ -1,5 +1,5 @@
 /** reproduction.json: what a reproduction found, typed once; JSON Schema and types are derived. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { modelOrigin, rounded } from '../evaluation/index.ts';
 import { checkpointsSchema } from './stages-checkpoints.ts';
 import { syntheticSchema } from './stages-synthetic.ts';

@@ -2,7 +2,7 @@
  * Every dictionary of the sweep, of all epochs: control where a site may use the best of them (evaluation.md §5.6), and whether sparsity,
  * reconstruction or the logit difference kept foretells how well a dictionary edits (§5.9).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   addRankings, Catalogue, choose, controlRows, correlations, correlationSchema, correlationSummaries, correlationSummarySchema, editDistance, editedAttributes, fitSupervised, Measurements,
   measureTradeOff, scorePrompts, selectionDistances, tradeOffSchema, type EditedSection, type EditPlan, type Entry, type Scoring, type TradeOffRow,

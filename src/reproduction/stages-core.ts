@@ -1,5 +1,5 @@
 /** The stages that everything else rests on: the model on the task, cross-sections, SAEs, and the tests of approximation and control. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   approximationRow, approximationRows, choose, chooseByTradeOff, controlRow, controlRows, dictionaryRow, describe, findSections, givenSections, mean, agreement, measureRecovered, measureTradeOff, positiveShare,
   recoveredRowSchema, scorePrompts, sectionSchema, selectionDistances, siteRow, weightRow, type EditPlan, type EditedSection, type Scoring,

@@ -1,5 +1,5 @@
 /** Phenomena: occlusion and over-splitting on the model, their toy models, and the second task. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { columnIds, type Examples } from '../dictionary/index.ts';
 import {
   approximationRow, approximationRows, Catalogue, choose, controlRow, controlRows, editsOf, fitSupervised, givenSections, sampleEdited, scorePrompts, seedsOf, selectionDistances, trainVanilla,

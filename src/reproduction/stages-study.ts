@@ -1,5 +1,5 @@
 /** Stages that look closer at dictionaries: interpretations, directions, parametrizations, probes, mechanism, metrics. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { columnIds, Sae, type SupervisedCodes } from '../dictionary/index.ts';
 import {
   attentionMechanism, attentionSchema, compareCoupling, compareGeometry, compareReconstructions, compositionSchema, couplingRow, dictionaryMetricsSchema, evaluateMetrics, explainedRow,

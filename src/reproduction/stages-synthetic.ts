@@ -1,5 +1,5 @@
 /** Dictionaries whose answers are known beforehand (arXiv 2405.08366, A.10), through all three tests on the model: what the tests say of them beside what they should. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { columnIds } from '../dictionary/index.ts';
 import {
   approximationRow, approximationRows, Catalogue, choose, controlRow, controlRows, fitSupervised, Interpreter, mean, scorePrompts, selectionDistances, syntheticDictionaries, type EditedPrompts,

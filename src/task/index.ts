@@ -1,10 +1,10 @@
 /** Tasks: prompts with attributes, semantic positions and counterfactuals, and the sites and cross-sections at which models are read and edited. */
 export { promptTable, type Column, type DetailedPrompts, type Prompts } from './prompts.ts';
-export { ANSWER_POSITION, applicable, isGpt2SmallShape, type EvaluationTask, type KnownSections, type ModelShape } from './task.ts';
-export { TASK_SCHEMA, parseTaskFile, taskJsonSchema, type ListedTaskFile, type TaskFile, type TemplateTaskFile } from './task-file.ts';
+export { ANSWER_POSITION, TASK_SCHEMA, applicable, isGpt2SmallShape, type EvaluationTask, type KnownSections, type ModelShape } from './task.ts';
+export type { ListedTaskFile, TaskFile, TemplateTaskFile } from './task-file.ts';
 export { TemplateTask, type TemplatePrompt, type TemplatePrompts } from './template-task.ts';
 export { ListedTask, type ListedPrompt, type ListedPrompts } from './listed-task.ts';
-export { taskFromFile } from './task-from-file.ts';
+export { taskFromFile, taskJsonSchema } from './task-from-file.ts';
 export { GREATER_THAN_NOUNS, GREATER_THAN_YEARS, greaterThanFile, GreaterThanTask, type GreaterThanOptions } from './greater-than.ts';
 export { IoiTask, type Attribute, type IoiPrompts, type Parts, type Range, type SampleOptions, type TaskOptions } from './ioi.ts';
 export type { IoiPrompt, Pattern } from './sentences.ts';

@@ -7,6 +7,7 @@ import type { Grammar } from './grammar.ts';
 import { readLexicon, type Lexicon, type TaskTokenizer } from './lexicon.ts';
 import { promptTable, type Column, type DetailedPrompts } from './prompts.ts';
 import { seededRandom, type Random } from './random.ts';
+import { readSentence } from './reading.ts';
 import { sentenceBuilder, type IoiPrompt, type Pattern, type Sentence } from './sentences.ts';
 import { IOI_POSITIONS } from './sites.ts';
 
@@ -49,7 +50,7 @@ export class IoiTask {
   readonly prefix: number | 'uniform';
   private readonly build: (prompt: IoiPrompt) => Sentence;
 
-  private constructor(readonly grammar: Grammar, private readonly lexicon: Lexicon, tokenizer: TaskTokenizer, prefix: number | 'uniform', prependBos: boolean) {
+  private constructor(readonly grammar: Grammar, private readonly lexicon: Lexicon, private readonly tokenizer: TaskTokenizer, prefix: number | 'uniform', prependBos: boolean) {
     const n = grammar.names.length;
     const [half, threeQuarters] = [Math.floor(n / 2), Math.floor((3 * n) / 4)];
     this.splits = { eval: [0, half], counterfactualIo: [half, threeQuarters], counterfactualS: [threeQuarters, n] };
@@ -104,6 +105,42 @@ export class IoiTask {
         object: pick(random, objects),
       };
     }));
+  }
+
+  /**
+   * The same prompts about other people: a new IO, a new S, the first two names in each other's places. All else stays. UsageError for prompts that it
+   * cannot be said of, LexiconError for a name that the task does not have, or that is in both roles then.
+   */
+  rewrite(prompts: IoiPrompts, { io, s, swap = false }: { io?: string; s?: string; swap?: boolean }): IoiPrompts {
+    const { names } = this.grammar;
+    const find = (name: string): number => {
+      const index = names.indexOf(name);
+      if (index < 0) throw new LexiconError(`${name} is none of the task's ${names.length} names, such as ${names.slice(0, 3).join(', ')}`);
+      return index;
+    };
+    return this.table(prompts.details.map((original) => {
+      if (original.pattern === 'ABC') throw new UsageError('prompts of three different names (ABC) have no S and hence no counterfactuals');
+      const prompt = { ...original };
+      if (swap) prompt.pattern = original.pattern === 'ABB' ? 'BAB' : 'ABB';
+      if (s !== undefined) prompt.s = prompt.third = find(s);
+      if (io !== undefined) prompt.io = find(io);
+      if (prompt.io === prompt.s) throw new LexiconError(`${names[prompt.io]} would be IO and S at once; two different people are needed`);
+      return prompt;
+    }));
+  }
+
+  /**
+   * A typed sentence as a prompt of this task: two different people, then one of them again, in whatever words. What is returned beside the prompt is the
+   * task of this one sentence: names, tokens and answers are this task's, and its counterfactuals say the same of other people.
+   * Throws LexiconError, in one line, for a sentence that is not so, or whose names are not tokens of their own where they stand.
+   */
+  read(text: string): { task: IoiTask; prompts: IoiPrompts } {
+    const { template, people: [first, second, third] } = readSentence(text, this.grammar);
+    const grammar: Grammar = { ...this.grammar, places: [], objects: [], prefixes: [''], prefix: 0, templates: [template] };
+    const task = IoiTask.create(this.tokenizer, grammar, { prependBos: this.prependBos });
+    const pattern = third === second ? 'ABB' : 'BAB';
+    const [io, s] = pattern === 'ABB' ? [first, second] : [second, first];
+    return { task, prompts: task.table([{ pattern, template: 0, prefix: 0, io, s, third, place: -1, object: -1 }]) };
   }
 
   /**

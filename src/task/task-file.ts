@@ -6,10 +6,9 @@
  *
  * The zod schemas below are the only definition; the TypeScript types and the JSON Schema are derived from them.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { FileError } from '../errors.ts';
-
-export const TASK_SCHEMA = 'diffract.task/1';
+import { TASK_SCHEMA } from './task.ts';
 
 /** An object that allows no other keys, and says which it has when one is not known. */
 function strict<T extends z.core.$ZodLooseShape>(shape: T) {

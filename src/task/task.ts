@@ -3,6 +3,9 @@ import { LexiconError } from '../errors.ts';
 import type { Prompts } from './prompts.ts';
 import type { CrossSection } from './sites.ts';
 
+/** What task files call their format. */
+export const TASK_SCHEMA = 'diffract.task/1';
+
 /** The position that a prompt's answer follows: the last token. Every task has it. */
 export const ANSWER_POSITION = 'end';
 

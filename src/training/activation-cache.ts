@@ -7,7 +7,7 @@
  * Any reader of safetensors can use them. Rows are tokens that count, in the order of the text; shards lie one behind the other. Every file
  * is written whole or not at all, the manifest after the shard that it names, so that writing can stop at any moment and go on.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { FileError, ShapeError, UnknownSiteError, UsageError } from '../errors.ts';
 import { encodeSafetensors, fileName, openSafetensors, type FileSource, type TensorFile, type TensorToWrite } from '../files/index.ts';
 import type { Gpu } from '../gpu/index.ts';

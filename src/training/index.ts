@@ -1,6 +1,6 @@
 /** Training sparse autoencoders: variants, settings, schedules, resampling, checkpoints, many dictionaries at once. */
 export { trainSaes, type TrainOptions, type TrainResult } from './train.ts';
-export { checkSettings, rescaleSparsity, trainDefaults, variantDefaults, type InputScale, type SaeJob, type TrainSettings } from './settings.ts';
+export { checkJobs, checkSettings, rescaleSparsity, trainDefaults, variantDefaults, type InputScale, type SaeJob, type TrainSettings } from './settings.ts';
 export { checkVariant, dictionaryFolder, trainVariants, variantPolicies, type TrainVariant, type VariantPolicy } from './variants.ts';
 export { RELEASED_TRAINING, releasedTraining, type ReleasedTraining } from './released.ts';
 export { TRAINING_PRESETS, trainingPreset, type TrainingPreset, type TrainingPresetName, type VariantValues } from './presets.ts';
@@ -11,6 +11,6 @@ export { scheduleOf, type Schedule } from './schedule.ts';
 export { trainSweep, type SweepEntry, type SweepManifest, type SweepPlan, type SweepResult, type SweepSite, type SweepStore, type SweepWatching } from './sweep.ts';
 export { countedPositions, isHeldOut, packDefaults, TokenRows, type PackSettings, type PackState, type TokenRowsOptions } from './token-rows.ts';
 export { StreamedExamples, type ActivationStream, type PutExamples } from './stream.ts';
-export { TextActivations, type StreamSite, type TextActivationsOptions } from './text-activations.ts';
+export { streamPlace, TextActivations, type StreamPlace, type StreamSite, type TextActivationsOptions } from './text-activations.ts';
 export { cachedName, CachedActivations, checkCacheModel, readCacheManifest, writeActivations, type CacheFolder, type CacheManifest, type CachePlan } from './activation-cache.ts';
 export { shardOrder } from './tokens-order.ts';

@@ -34,7 +34,8 @@ export interface TextActivationsOptions {
 /** `skip` examples of the next pass were in the round before. */
 interface State { round: number; passes: number; rows: PackState; skip: number }
 
-interface Place { hook: string; offset: number; width: number }
+/** Where a site's numbers lie in a row of its hook: `width` columns from `offset` on. */
+export interface StreamPlace { hook: string; offset: number; width: number }
 
 /** Rows of tokens, and the number of the pass over the text that they end in, counted from 1. */
 interface Taken { prompts: number[][]; pass: number }
@@ -53,7 +54,7 @@ export class TextActivations implements ActivationStream {
   readonly seconds = { text: 0, model: 0 };
   private readonly model: Gpt2;
   private readonly options: TextActivationsOptions;
-  private readonly places: readonly Place[];
+  private readonly places: readonly StreamPlace[];
   private rows: TokenRows;
   private ahead: Ahead | null = null;
   private begun: State | null = null;
@@ -66,7 +67,7 @@ export class TextActivations implements ActivationStream {
   constructor(model: Gpt2, options: TextActivationsOptions) {
     this.model = model;
     this.options = options;
-    this.places = options.sites.map((site) => placeOf(model, site));
+    this.places = options.sites.map((site) => streamPlace(model, site));
     this.rows = options.open(undefined, 0);
     this.data = this.places.map(({ width }) => new StreamedExamples(options.examples, width));
   }
@@ -175,8 +176,8 @@ export class TextActivations implements ActivationStream {
   }
 }
 
-/** Where a site's numbers lie in a row of its hook. */
-function placeOf({ hooks }: Gpt2, { hook, head }: StreamSite): Place {
+/** Throws UnknownSiteError for a hook that the model does not have, UsageError for one without an activation for each token and for a head of a hook without heads, ShapeError for a head that is not there. */
+export function streamPlace({ hooks }: Pick<Gpt2, 'hooks'>, { hook, head }: StreamSite): StreamPlace {
   const shape = hooks.shape(hooks.get(hook), 1, 1);
   if (shape.length < 3 || shape[0] !== 1 || shape[1] !== 1) throw new UsageError(`${hook} has no activation for each token`);
   const { heads, ...columns } = hooks.columns(hooks.get(hook), head);

@@ -22,6 +22,8 @@ export interface TrainOptions extends Partial<TrainSettings> {
   onStep?: (done: number, total: number) => void;
   /** Steps between two checkpoints; none if not given. */
   checkpointEvery?: number;
+  /** Asked after each step whether it is time for a checkpoint, besides those: for checkpoints by the clock. */
+  checkpointDue?: (step: number) => boolean;
   /** Stores a checkpoint's bytes; the run waits for it. Should write whole or not at all. */
   onCheckpoint?: (bytes: Uint8Array, step: number) => void | Promise<void>;
   /** Epochs at whose end `onSnapshot` is called, before dead features are resampled. Those beyond the run are passed over. */
@@ -52,7 +54,7 @@ export interface TrainResult {
   checkpoint: Uint8Array | null;
 }
 
-type LoopOptions = Pick<TrainOptions, 'onLog' | 'onStep' | 'checkpointEvery' | 'onCheckpoint' | 'snapshotEpochs' | 'onSnapshot' | 'signal'>;
+type LoopOptions = Pick<TrainOptions, 'onLog' | 'onStep' | 'checkpointEvery' | 'checkpointDue' | 'onCheckpoint' | 'snapshotEpochs' | 'onSnapshot' | 'signal'>;
 
 /** Steps recorded ahead of the device: enough to keep it busy, few enough to stop soon. */
 const AHEAD = 4;
@@ -67,14 +69,14 @@ const CHECK_EVERY = 16;
  * what is none (both named with dictionary and step).
  */
 export async function trainSaes(gpu: Gpu, jobs: readonly SaeJob[], options: TrainOptions = {}): Promise<TrainResult> {
-  const { onLog, onStep, checkpointEvery, onCheckpoint, snapshotEpochs, onSnapshot, stream, resume, signal, ...given } = options;
+  const { onLog, onStep, checkpointEvery, checkpointDue, onCheckpoint, snapshotEpochs, onSnapshot, stream, resume, signal, ...given } = options;
   const settings = checkSettings(given);
   const examples = checkJobs(jobs, settings);
   const schedule = scheduleOf(settings, examples);
   const run = new Run(gpu, jobs, settings, schedule, examples, stream);
   try {
     await run.open(resume);
-    await run.loop({ onLog, onStep, checkpointEvery, onCheckpoint, snapshotEpochs, onSnapshot, signal });
+    await run.loop({ onLog, onStep, checkpointEvery, checkpointDue, onCheckpoint, snapshotEpochs, onSnapshot, signal });
     const finished = run.step >= schedule.steps;
     // Before the final figures, which use the epoch's counters.
     const checkpoint = finished ? null : await run.checkpoint();
@@ -163,7 +165,8 @@ class Run {
         await new Promise((resolve) => setTimeout(resolve, 0));
       }
       if (within === perEpoch - 1) await this.endEpoch(epoch + 1, factor, logs, options);
-      if (options.checkpointEvery && options.onCheckpoint && this.step < steps && this.step % options.checkpointEvery === 0) {
+      const due = (options.checkpointEvery && this.step % options.checkpointEvery === 0) || options.checkpointDue?.(this.step);
+      if (due && options.onCheckpoint && this.step < steps) {
         await options.onCheckpoint(await this.checkpoint(), this.step);
       }
     }

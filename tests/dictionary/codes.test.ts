@@ -3,10 +3,12 @@ import * as assert from 'uvu/assert';
 import type { Examples } from '../../src/dictionary/dictionary.ts';
 import { bindTerms, columnIds, columnSpaces, independent, ioiParametrization, IOI_PARAMETRIZATIONS, termIds, type Parametrization } from '../../src/dictionary/parametrization.ts';
 import { SupervisedCodes, type FitOptions } from '../../src/dictionary/supervised.ts';
+import { LimitError } from '../../src/errors.ts';
 import { promptTable } from '../../src/task/index.ts';
 import { Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
+import { refusal } from '../support/refusal.ts';
 
 const test = gpuSuite('parametrizations and methods of supervised codes');
 const SPACES = [{ name: 'A', values: 5 }, { name: 'B', values: 3 }, { name: 'C', values: 2 }, { name: 'A again', values: 5 }];
@@ -43,7 +45,7 @@ const reconstruct = (codes: SupervisedCodes, examples: Examples) => examples.act
 
 /** Fits, reads the codes and frees them. */
 async function vectorsOf(examples: Examples, options: Partial<FitOptions>): Promise<{ vectors: Float32Array; mean: Float32Array; reconstruction: Float32Array; name: string }> {
-  const codes = SupervisedCodes.fit(examples, { spaces: SPACES, ...options });
+  const codes = await SupervisedCodes.solve(examples, { spaces: SPACES, ...options });
   const reconstruction = await reconstruct(codes, examples);
   const result = { vectors: await codes.vectors.read(), mean: await codes.mean.read(), reconstruction, name: codes.name };
   codes.dispose();
@@ -201,7 +203,7 @@ test('codes by Adam converge to the least squares reconstruction, several sites 
   const { attributes, examples } = await example(90, 4, 25, true);
   const gpu = await testGpu();
   const other = Tensor.from(gpu, random([90, 4], 77), [90, 4]);
-  const exact = SupervisedCodes.fitSites([examples.activations, other], attributes, { spaces: SPACES, parametrization: INDEPENDENT, method: 'mse' });
+  const exact = await SupervisedCodes.solveSites([examples.activations, other], attributes, { spaces: SPACES, parametrization: INDEPENDENT, method: 'mse' });
   const found = SupervisedCodes.fitSites([examples.activations, other], attributes, { spaces: SPACES, parametrization: INDEPENDENT, method: 'mse-adam', adam: { epochs: 400 } });
   for (const site of [0, 1]) {
     const [a, b] = await Promise.all([exact[site]!, found[site]!].map((codes) => reconstruct(codes, examples)));
@@ -218,8 +220,8 @@ test('sites fitted together have the codes that they have alone', async () => {
   const other = Tensor.from(gpu, random([50, 4], 32), [50, 4]);
   for (const method of ['mean', 'mse'] as const) {
     const options = { spaces: SPACES, parametrization: COUPLED, method };
-    const together = SupervisedCodes.fitSites([other, examples.activations], attributes, options);
-    const alone = SupervisedCodes.fit(examples, options);
+    const together = await SupervisedCodes.solveSites([other, examples.activations], attributes, options);
+    const alone = await SupervisedCodes.solve(examples, options);
     assert.equal([...(await together[1]!.vectors.read())], [...(await alone.vectors.read())]);
     for (const codes of [...together, alone]) codes.dispose();
   }
@@ -268,7 +270,9 @@ test('unknown parametrizations, columns and too many features are refused', asyn
   examples.activations.dispose();
   const gpu = await testGpu();
   const many = { activations: Tensor.zeros(gpu, [1600, 2]), attributes: { id: Uint32Array.from({ length: 1600 }, (_, row) => row) } };
-  assert.throws(() => SupervisedCodes.fit(many, { spaces: [{ name: 'id', values: 1600 }], method: 'mse' }), /least squares of 1600 features would take too long/);
+  const spaces = [{ name: 'id', values: 1600 }];
+  assert.match(await refusal(() => SupervisedCodes.solve(many, { spaces, method: 'mse' }), LimitError), /least squares of 1600 features would take too long/);
+  assert.throws(() => SupervisedCodes.fit(many, { spaces, method: 'mse' }), /codes by least squares are awaited: SupervisedCodes\.solve, not fit/);
   many.activations.dispose();
 });
 

@@ -190,4 +190,38 @@ test('other kinds of sites and dictionaries say what is not known of them', () =
   }
 }));
 
+test('dictionaries of the residual stream and of all heads together: what they write, and where they are active', () => withModel({}, async (model, prompts) => {
+  const places = ['blocks.2.hook_resid_pre', 'blocks.1.attn.hook_z', 'blocks.3.mlp.hook_post', 'blocks.3.attn.hook_q'].map((hook) => ({ hook, position: 's2' }));
+  const activations = await collectActivations(model, prompts, places);
+  const [out, mlpOut, table, gain] = (await Promise.all([model.weights.blocks[1]!.outWeight, model.weights.blocks[3]!.mlpOutWeight, model.weights.unembed, model.weights.finalNorm!.weight].map((t) => t.read()))) as [Float32Array, Float32Array, Float32Array, Float32Array];
+  const sequences = [[5, 9, 100, 7], [3, 4]];
+  for (const [i, place] of places.entries()) {
+    const width = activations[i]!.shape[1]!;
+    const sae = randomSae(width, 30, 20 + i);
+    const examples = { activations: activations[i]!, attributes: {} };
+    const [page] = await featurePages(model, prompts, [{ site: place, name: 'vanilla', dictionary: sae, examples, features: [7] }], { tokens: 3, streams: [{ name: 'text', sequences }] });
+    assert.is(page!.site, `${place.hook}@s2`);
+    checkActivity(page!.activity[0]!, 'prompts', rowsOf(await sae.encode(examples).read(), 30).map((row) => row[7]!));
+    const run = model.run(sequences, { cache: place.hook, logits: 'none' });
+    const codes = rowsOf(await sae.encode({ activations: run.get(place.hook).reshape([8, width]) }).read(), 30);
+    run.dispose();
+    checkActivity(page!.activity[1]!, 'text', [0, 1, 2, 3, 4, 5].map((row) => codes[row]![7]!));
+    assert.ok(page!.examples.every(({ attribution }) => attribution === null));
+    assert.match(page!.attributionNote!, place.hook.endsWith('_z') ? /all heads/ : /no head/);
+    if (place.hook.endsWith('_q')) {
+      assert.is(page!.logits, null);
+      continue;
+    }
+    const direction = (await sae.weights.decoder.read()).subarray(7 * width, 8 * width);
+    const weight = [null, out, mlpOut][i]!;
+    const written = weight ? Array.from({ length: 128 }, (_, d) => direction.reduce((sum, value, k) => sum + value * weight[k * 128 + d]!, 0)) : Array.from(direction);
+    const mean = written.reduce((a, b) => a + b, 0) / 128;
+    const plain = rowsOf(table, 128).map((u) => dot(u, written.map((value, d) => (value - mean) * gain[d]!)));
+    const centre = plain.reduce((a, b) => a + b, 0) / plain.length;
+    const best = [...plain.keys()].sort((a, b) => plain[b]! - plain[a]!).slice(0, 3);
+    assert.equal(page!.logits!.top.map(({ id }) => id), best);
+    page!.logits!.top.forEach(({ id, effect }) => near(effect, plain[id]! - centre, 1e-4));
+  }
+}));
+
 test.run();

@@ -72,8 +72,8 @@ test('coupled codes of independent data differ along Pos; of coupled data less s
   const width = 9;
   for (const coupling of [0, 1.5]) {
     const { examples } = await setting(900, width, coupling, 0.1, 7);
-    const independent = SupervisedCodes.fit(examples, { spaces: SPACES, method: 'mse' });
-    const coupled = SupervisedCodes.fit(examples, { spaces: SPACES, parametrization: COUPLED, method: 'mse' });
+    const independent = await SupervisedCodes.solve(examples, { spaces: SPACES, method: 'mse' });
+    const coupled = await SupervisedCodes.solve(examples, { spaces: SPACES, parametrization: COUPLED, method: 'mse' });
     const rows = await compareCoupling('q@L1H1@end', independent, coupled, 'Pos');
     rows.forEach((row) => couplingRow.parse(row));
     assert.equal(rows.map(({ attribute, shared, values }) => [attribute, shared, values]), [['IO', 'Pos', 5], ['S', 'Pos', 5]]);
@@ -93,7 +93,7 @@ test('coupled codes of independent data differ along Pos; of coupled data less s
 
 test('variance explained of one reconstruction by another', async () => {
   const { gpu, examples } = await setting(120, 6, 0.4, 0.1, 9);
-  const dictionaries = [undefined, COUPLED, { name: 'Pos', terms: [['Pos']] }].map((parametrization) => SupervisedCodes.fit(examples, { spaces: SPACES, parametrization, method: 'mse' }));
+  const dictionaries = await Promise.all([undefined, COUPLED, { name: 'Pos', terms: [['Pos']] }].map((parametrization) => SupervisedCodes.solve(examples, { spaces: SPACES, parametrization, method: 'mse' })));
   const rows = await compareReconstructions('z@L0H0@end', examples, dictionaries);
   rows.forEach((row) => explainedRow.parse(row));
   const made: Float32Array[] = [];

@@ -51,8 +51,8 @@ test('edits that share work, and are run once where they are the same, give the 
   const activations = new Map(SITES.map((site, i) => [formatSite(site), all[i]!]));
   const own = new Map([...activations].map(([site, values]) => [site, values.rows(0, training.count)]));
   const catalogue = new Catalogue();
-  const codes = fitSupervisedCodes(training, SITES, own, { method: 'mean', parametrization: 'independent' });
-  const coupled = fitSupervisedCodes(training, SITES, own, { method: 'mean', parametrization: 'coupled' });
+  const codes = await fitSupervisedCodes(training, SITES, own, { method: 'mean', parametrization: 'independent' });
+  const coupled = await fitSupervisedCodes(training, SITES, own, { method: 'mean', parametrization: 'coupled' });
   for (const [i, site] of SITES.entries()) {
     const mean = gpu.scope(() => meanColumns(own.get(formatSite(site))!).reshape([1, WIDTH]));
     catalogue.setMean(site, mean);

@@ -15,7 +15,7 @@ let model: Gpt2;
 test.before(async () => { model = await Gpt2.load(await testGpu(), directorySource('models/ioi-mini')); });
 test.after(() => model.dispose());
 
-function example(name: string): EvaluationTask {
+function example(name: string): Promise<EvaluationTask> {
   return taskFromFile(model.tokenizer!, JSON.parse(readFileSync(`examples/tasks/${name}.json`, 'utf8')), `${name}.json`);
 }
 
@@ -24,7 +24,7 @@ function run(task: EvaluationTask, options: Partial<EvaluationOptions>): Promise
 }
 
 test('indirect objects written as a task file score what the built-in task scores, within sampling error', async () => {
-  const own = example('ioi-small');
+  const own = await example('ioi-small');
   const file = JSON.parse(readFileSync('examples/tasks/ioi-small.json', 'utf8')) as { slots: Record<string, { values: string[] }> };
   const [names, places, objects] = ['IO', 'place', 'object'].map((slot) => file.slots[slot]!.values);
   const builtIn = ioiEvaluation(IoiTask.create(model.tokenizer!, grammarFromJson({
@@ -49,7 +49,7 @@ test('indirect objects written as a task file score what the built-in task score
 });
 
 test('listed prompts run through all tests, and discovery finds sites at their own positions', async () => {
-  const task = example('listed');
+  const task = await example('listed');
   const results = parseResults(JSON.parse(resultsText(await run(task, { prompts: 12, trainPrompts: 12 }))));
   assert.is(results.task.prompts, 12);
   assert.is(results.task.accuracy, 1);

@@ -168,7 +168,7 @@ test('after a supervised edit the probe of that attribute reads the new value, t
   const examples = (labels: Record<string, Uint32Array>): Examples => ({ activations: Tensor.from(gpu, activationsOf(labels), [n, width]), attributes: labels });
   const changed = { ...attributes, S: attributes.S.map((value) => (value + 1) % 5) };
   const [clean, target] = [examples(attributes), examples(changed)];
-  const codes = SupervisedCodes.fit(clean, { spaces, method: 'mse' });
+  const codes = await SupervisedCodes.solve(clean, { spaces, method: 'mse' });
   const onlyPos = SupervisedCodes.fit(clean, { spaces: [spaces[1]!] });
   // a dictionary that puts the counterfactual of the opposite Pos in place: it edits what it should leave
   const spoiler = examples({ ...changed, Pos: attributes.Pos.map((value) => 1 - value) });

@@ -1,12 +1,14 @@
 import * as assert from 'uvu/assert';
 import { columnIds, columnSpaces, ioiParametrization } from '../../src/dictionary/parametrization.ts';
 import { SupervisedCodes } from '../../src/dictionary/supervised.ts';
+import { ShapeError } from '../../src/errors.ts';
 import { fitSupervisedCodes, groupOfValues, parametrizationAt, syntheticDictionaries } from '../../src/evaluation/supervised.ts';
 import { promptTable } from '../../src/task/index.ts';
 import { parseSite } from '../../src/task/sites.ts';
 import { Tensor } from '../../src/tensor/index.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { random, relativeError } from '../support/numbers.ts';
+import { refusal } from '../support/refusal.ts';
 
 const test = gpuSuite('supervised dictionaries of many sites');
 
@@ -30,12 +32,12 @@ test('every site has the codes that it has alone, with the names that have been 
   const sites = ['z@L0H0@end', 'k@L0H1@io', 'q@L1H0@end', 'v@L1H1@s2'].map((site) => parseSite(site));
   const activations = new Map(sites.map(({ layer, head, position, kind }, at) => [`${kind}@L${layer}H${head}@${position}`, Tensor.from(gpu, random([N, 4], at + 1), [N, 4])]));
   for (const [parametrization, terms] of [['names', [3, 2, 3, 3]], ['coupled', [2, 2, 2, 2]], ['independent', [3, 3, 3, 3]]] as const) {
-    const made = fitSupervisedCodes(PROMPTS, sites, activations, { method: 'mse', parametrization });
+    const made = await fitSupervisedCodes(PROMPTS, sites, activations, { method: 'mse', parametrization });
     assert.equal([...made.keys()], [...activations.keys()]);
     assert.equal([...made.values()].map((codes) => codes.terms.length), terms);
     for (const [at, [name, codes]] of [...made].entries()) {
       assert.is(codes.name, `supervised mse ${parametrization}`);
-      const alone = SupervisedCodes.fit({ activations: activations.get(name)!, attributes: columnIds(PROMPTS) }, {
+      const alone = await SupervisedCodes.solve({ activations: activations.get(name)!, attributes: columnIds(PROMPTS) }, {
         spaces: columnSpaces(PROMPTS), parametrization: ioiParametrization(parametrization, sites[at]!.position), method: 'mse',
       });
       assert.equal([...(await codes.vectors.read())], [...(await alone.vectors.read())]);
@@ -43,7 +45,7 @@ test('every site has the codes that it has alone, with the names that have been 
       codes.dispose();
     }
   }
-  assert.throws(() => fitSupervisedCodes(PROMPTS, [parseSite('z@L5H5@end')], activations, { method: 'mean', parametrization: 'coupled' }), /no activations of z@L5H5@end to fit codes to/);
+  assert.match(await refusal(() => fitSupervisedCodes(PROMPTS, [parseSite('z@L5H5@end')], activations, { method: 'mean', parametrization: 'coupled' }), ShapeError), /no activations of z@L5H5@end to fit codes to/);
   for (const tensor of activations.values()) tensor.dispose();
 });
 

@@ -8,7 +8,7 @@ import { build, type BuildOptions } from 'esbuild';
 import type { Page } from 'puppeteer-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { serveFolder } from '../../bench/browser.ts';
+import { serveFolder } from '../../src/cli/static-server.ts';
 import { packageRoot } from '../../src/node-adapter.mjs';
 import { launchBrowser } from '../support/browser.ts';
 import { COMMIT, hubServer, type HubServer } from '../support/hub-server.ts';

@@ -218,6 +218,24 @@ test('an out-of-memory device rejects the pending read with its class', async ()
   });
 });
 
+test('a portable device has no optional feature, and the limits that every browser gives', async () => {
+  const optional = ['shader-f16', 'subgroups', 'timestamp-query'];
+  await withGpu({ portable: true }, async (gpu) => {
+    assert.equal(optional.filter((feature) => gpu.features.has(feature)), []);
+    assert.is(gpu.immediates, false);
+    assert.is(gpu.subgroupSize, 0);
+    assert.equal(gpu.limits, { bindingBytes: 2 ** 27, bufferBytes: 2 ** 28, workgroupInvocations: 256, workgroupBytes: 16384, storageBuffers: 8 });
+    const { maxBindGroups, maxUniformBufferBindingSize, maxComputeWorkgroupSizeX, maxComputeWorkgroupsPerDimension } = gpu.device.limits;
+    assert.equal([maxBindGroups, maxUniformBufferBindingSize, maxComputeWorkgroupSizeX, maxComputeWorkgroupsPerDimension], [4, 65536, 256, 65535]);
+    // Withheld, not absent: a device that takes what there is has more.
+    const { features, limits } = await testGpu();
+    assert.ok(optional.some((feature) => features.has(feature)));
+    assert.ok(limits.bufferBytes > gpu.limits.bufferBytes || limits.storageBuffers > gpu.limits.storageBuffers);
+    const x = Tensor.from(gpu, random(100), [100]);
+    assert.is((await addScaled(x, 2, 0).read()).length, 100);
+  });
+});
+
 test('a lost device rejects pending and later reads, and never hangs', async () => {
   const gpu = await openGpu();
   const x = Tensor.from(gpu, random(1000), [1000]);

@@ -2,8 +2,7 @@ import * as assert from 'uvu/assert';
 import { ConfigError, FileError, LimitError, NumberError, UsageError } from '../../src/errors.ts';
 import { memorySource, type FileSource, type TensorToWrite } from '../../src/files/index.ts';
 import { Gpt2, readConfig } from '../../src/model/index.ts';
-import { openGpu } from '../../src/node.ts';
-import { gpuSuite, testGpu } from '../support/gpu.ts';
+import { gpuSuite, ownGpu, testGpu } from '../support/gpu.ts';
 import { fixtureParts, modelSource, text } from '../support/models.ts';
 
 const test = gpuSuite('loading');
@@ -114,7 +113,7 @@ test('causal masks of old files are read past, progress is told, and the fingerp
 test('a model that does not fit is refused before anything is allocated', async () => {
   const { config, tensors } = await fixtureParts();
   const bytes = Object.values(tensors).reduce((sum, tensor) => sum + tensor.data.byteLength, 0);
-  const small = await openGpu({ memoryLimit: 200_000 });
+  const small = await ownGpu({ memoryLimit: 200_000 });
   try {
     const error = await Gpt2.load(small, modelSource(config, tensors)).then(() => null, (e: Error) => e);
     assert.instance(error, LimitError);
@@ -134,7 +133,7 @@ test('a table larger than a binding is used in windows', async () => {
   run.dispose();
   whole.dispose();
   // The embedding takes 18,624 bytes; the widest matrix of a block must still fit one binding.
-  const narrow = await openGpu({ windowBytes: 48 * 192 * 4 });
+  const narrow = await ownGpu({ windowBytes: 48 * 192 * 4 });
   try {
     const big = { ...config, vocab_size: 1000 };
     const data = new Float32Array(1000 * 48);

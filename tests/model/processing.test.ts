@@ -1,7 +1,8 @@
 import { Matrix } from 'ml-matrix';
 import * as assert from 'uvu/assert';
 import { Gpt2, NO_PROCESSING, type WeightProcessing } from '../../src/model/index.ts';
-import { processBlock, productFactors, type BlockNumbers } from '../../src/model/processing.ts';
+import { processBlock, productFactors } from '../../src/model/process-weights.ts';
+import type { BlockNumbers } from '../../src/model/processing.ts';
 import { gpuSuite, testGpu } from '../support/gpu.ts';
 import { fixtureParts, modelSource } from '../support/models.ts';
 import { random, relativeError } from '../support/numbers.ts';

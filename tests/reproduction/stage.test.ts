@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { z } from 'zod';
+import * as z from 'zod';
 import { addresses, runStages, STAGES, stageFile, type Stage } from '../../src/reproduction/stage.ts';
 import { MemoryStore } from '../support/memory-store.ts';
 

@@ -2,11 +2,12 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readFileSync } from 'node:fs';
-import { DiffractError, FileError, LexiconError, UsageError } from '../../src/errors.ts';
+import { FileError, LexiconError, UsageError } from '../../src/errors.ts';
 import { grammarFromJson, IoiTask, taskFromFile, taskJsonSchema, type ListedTask, type TemplateTask } from '../../src/task/index.ts';
 import { missingValues } from '../../src/evaluation/interpretability.ts';
 import { sampleEdited, withEveryValue } from '../../src/evaluation/task.ts';
 import type { Tokenizer } from '../../src/model/tokenizer.ts';
+import { refusal } from '../support/refusal.ts';
 import { miniTokenizer } from './tokenizers.ts';
 
 const test = suite('task files');
@@ -18,9 +19,9 @@ const example = (name: string): Json => JSON.parse(readFileSync(`examples/tasks/
 const make = (json: unknown) => taskFromFile(tokenizer, json, 'my.json');
 const word = (prompts: { tokens: number[][]; positions: Record<string, Uint32Array> }, i: number, position: string) => tokenizer.token(prompts.tokens[i]![prompts.positions[position]![i]!]!).trim();
 
-test('the indirect-object example makes the sentences, tokens, positions and answers that the built-in task makes', () => {
+test('the indirect-object example makes the sentences, tokens, positions and answers that the built-in task makes', async () => {
   const file = example('ioi-small');
-  const task = make(file) as TemplateTask;
+  const task = (await make(file)) as TemplateTask;
   assert.equal(task.positions, ['io', 's1', 's1+1', 's2', 'end']);
   const own = task.training(300, 5);
   const grammar = grammarFromJson({
@@ -45,9 +46,9 @@ test('the indirect-object example makes the sentences, tokens, positions and ans
   assert.ok(compared > 80, `${compared} of the sentences came up in both`);
 });
 
-test('splits hold, counterfactuals change what they should and nothing else, draws are independent of each other', () => {
+test('splits hold, counterfactuals change what they should and nothing else, draws are independent of each other', async () => {
   const file = example('ioi-small');
-  const task = make(file) as TemplateTask;
+  const task = (await make(file)) as TemplateTask;
   const prompts = task.evaluation(200, 1);
   const value = (table: typeof prompts, attribute: string, i: number) => table.attributes[attribute]!.values[table.attributes[attribute]!.ids[i]!]!;
   for (const set of [['IO'], ['S'], ['Pos'], ['Pos', 'S'], ['S', 'IO', 'Pos'], []]) {
@@ -69,27 +70,27 @@ test('splits hold, counterfactuals change what they should and nothing else, dra
   assert.throws(() => task.counterfactual(prompts, ['place'], 0), (e: Error) => e instanceof UsageError && /"place"; there are IO, S, Pos/.test(e.message));
 });
 
-test('slots that are to differ do, also where few values are left; an evaluation finds every value', () => {
+test('slots that are to differ do, also where few values are left; an evaluation finds every value', async () => {
   const file = example('ioi-small');
   for (const name of ['IO', 'S']) file.slots[name] = { values: ['Alice', 'Adam', 'Mary', 'John'] };
-  const task = make(file) as TemplateTask;
+  const task = (await make(file)) as TemplateTask;
   const prompts = task.evaluation(300, 1);
   const changed = task.counterfactual(prompts, ['IO', 'S'], 0);
   for (let i = 0; i < prompts.count; i++) assert.is(new Set([prompts, changed].flatMap((table) => [table.attributes.IO!.ids[i], table.attributes.S!.ids[i]])).size, 4);
   assert.equal(missingValues(withEveryValue(task, task.training(5, 0), 1)), []);
   for (const name of ['IO', 'S']) file.slots[name] = { values: ['Alice', 'Adam', 'Mary'] };
-  const tight = make(file);
+  const tight = await make(file);
   assert.throws(() => tight.counterfactual(tight.evaluation(20, 1), ['IO', 'S'], 0), (e: Error) => e instanceof UsageError && /slots\.(IO|S): no value is left for counterfactual prompts/.test(e.message));
 });
 
-test('values of several tokens: the slot lies at its last one; numbers count from either end', () => {
+test('values of several tokens: the slot lies at its last one; numbers count from either end', async () => {
   const base = {
     name: 'x', prependBos: false, templates: [{ text: '[who] went to the park. [who] gave a book to' }], attributes: ['who'],
     slots: { who: { values: ['Mary', 'The old man'], multiToken: true } },
     positions: { second: { slot: 'who', mention: 2 }, after: { slot: 'who', offset: 1 }, first: { index: 0 }, last: { index: -2 } },
     answers: { correct: { slot: 'who', tokens: { Mary: ' John', 'The old man': ' Mary' } }, incorrect: { text: ' Alice' } },
   };
-  const prompts = make(base).training(20, 1);
+  const prompts = (await make(base)).training(20, 1);
   for (let i = 0; i < prompts.count; i++) {
     const long = prompts.texts[i]!.startsWith('The old man');
     assert.equal([word(prompts, i, 'second'), word(prompts, i, 'after'), word(prompts, i, 'last')], [long ? tokenizer.token(tokenizer.encode('The old man').at(-1)!).trim() : 'Mary', 'went', 'book']
@@ -98,12 +99,12 @@ test('values of several tokens: the slot lies at its last one; numbers count fro
     assert.is(prompts.positions.after![i], long ? tokenizer.encode('The old man').length : 1);
     assert.is(prompts.correct[i], tokenizer.single(long ? ' Mary' : ' John'));
   }
-  assert.throws(() => make({ ...base, slots: { who: { values: ['Mary', 'The old man'] } } }), (e: Error) => e instanceof LexiconError && /slot who: "The old man"/.test(e.message));
+  assert.match(await refusal(() => make({ ...base, slots: { who: { values: ['Mary', 'The old man'] } } }), LexiconError), /slot who: "The old man"/);
 });
 
-test('listed prompts: positions by word, counterfactuals by their attributes or by name', () => {
+test('listed prompts: positions by word, counterfactuals by their attributes or by name', async () => {
   const file = example('listed');
-  const task = make(file) as ListedTask;
+  const task = (await make(file)) as ListedTask;
   assert.equal([task.attributes, task.positions], [['giver', 'receiver'], ['giver', 'receiver', 'end']]);
   const prompts = task.training(100, 1);
   assert.is(prompts.count, 12);
@@ -123,16 +124,16 @@ test('listed prompts: positions by word, counterfactuals by their attributes or 
   file.prompts[0].id = 'a';
   file.prompts[5].id = 'b';
   file.prompts[0].counterfactuals = { 'receiver+giver': ['b'], giver: ['b'] };
-  const named = make(file) as ListedTask;
+  const named = (await make(file)) as ListedTask;
   const first = named.training(12, 0);
   const at = first.details.findIndex(({ index }) => index === 0);
   for (const set of [['giver', 'receiver'], ['giver']]) assert.is(named.counterfactual(first, set, 7).details[at]!.index, 5);
 });
 
-test('listed prompts are told apart by their use', () => {
+test('listed prompts are told apart by their use', async () => {
   const file = example('listed');
   file.prompts.forEach((prompt: Json, i: number) => { prompt.use = i < 6 ? 'training' : 'both'; });
-  const task = make(file) as ListedTask;
+  const task = (await make(file)) as ListedTask;
   assert.is(task.training(100, 0).count, 12);
   assert.equal([...task.evaluation(100, 0).details].map(({ index }) => index).sort((a, b) => a - b), [6, 7, 8, 9, 10, 11]);
 });
@@ -168,15 +169,15 @@ const FAULTS: [string, 'ioi-small' | 'listed', (file: Json) => unknown, typeof F
 ];
 
 for (const [what, name, spoil, type, pattern] of FAULTS) {
-  test(`fault: ${what}`, () => {
+  test(`fault: ${what}`, async () => {
     const file = example(name);
     const json = spoil(file) ?? file;
-    assert.throws(() => make(json), (e: Error) => e instanceof type && e instanceof DiffractError && pattern.test(e.message), `${pattern}`);
+    assert.match(await refusal(() => make(json), type), pattern);
   });
 }
 
-test('the JSON Schema describes every field', () => {
-  const schema = taskJsonSchema() as Json;
+test('the JSON Schema describes every field', async () => {
+  const schema = (await taskJsonSchema()) as Json;
   assert.is(schema.$id, 'diffract.task/1');
   const [templates, prompts] = schema.anyOf;
   assert.equal(templates.required.sort(), ['answers', 'attributes', 'name', 'slots', 'templates']);

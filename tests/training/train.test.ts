@@ -134,6 +134,16 @@ test('an abort stops before the next step with a checkpoint to go on from', () =
   assert.equal(await bytesOf(await run(list, { resume: stopped.checkpoint! })), expected);
 }));
 
+test('checkpoints are taken when they are due, and change nothing', () => gpu.scope(async () => {
+  const list = jobs();
+  const expected = await bytesOf(await run(list));
+  const due = [3, 4, 11];
+  const taken: number[] = [];
+  const checkpointDue = (step: number): boolean => due.includes(step);
+  assert.equal(await bytesOf(await run(list, { checkpointDue, onCheckpoint: (_, step) => { taken.push(step); } })), expected);
+  assert.equal(taken, due);
+}));
+
 test('a checkpoint of another run is refused, field by field; a broken one as a file', () => gpu.scope(async () => {
   const list = jobs();
   let saved: Uint8Array | null = null;
