@@ -1,9 +1,10 @@
 /** The benchmark where a browser runs it, on a page's thread or in a worker: with the model and the other engines by address. */
 import { openGpu, type Gpu } from '../src/gpu/index.ts';
+import { browserOf } from './browser-name.ts';
 import { allCases, setMiniFolder } from './cases/index.ts';
 import { chooseCases } from './choose.ts';
 import type { OpenedPeers } from './peers/peer.ts';
-import type { BenchResult, Where } from './results.ts';
+import type { BenchResult } from './results.ts';
 import { runBench, type BenchOptions } from './run.ts';
 
 export interface PageOptions { names: string[]; full: boolean; samples: number; peers: string[] | boolean }
@@ -31,12 +32,6 @@ export async function benchInPage({ gpu: given, names, full, samples, peers: wan
     for (const peer of peers) await Promise.resolve(peer.dispose()).catch(() => {});
     if (!given) gpu.destroy();
   }
-}
-
-/** The browser's name and version from what it says of itself. */
-export function browserOf(agent: string, platform: string): Where {
-  const [, name = 'browser', version = '?'] = /(Edg|HeadlessChrome|Firefox)\/([\d.]+)/.exec(agent) ?? /(Chrome)\/([\d.]+)/.exec(agent) ?? (/Safari\//.test(agent) ? ['', 'Safari', /Version\/([\d.]+)/.exec(agent)?.[1] ?? '?'] : []);
-  return { kind: 'browser', name, version, platform };
 }
 
 async function loadPeers(gpu: Gpu, peersAt: string, names?: string[]): Promise<OpenedPeers> {

@@ -3,6 +3,8 @@ import { render } from 'preact';
 import { App } from './app.tsx';
 import { engine, start } from './client.ts';
 import { keepForOffline } from './offline.ts';
+import { benchmarkEngine } from './panels/benchmark-run.ts';
+import { evaluatingEngine } from './panels/evaluate-run.ts';
 import { trainingEngine } from './panels/train-run.ts';
 import { followAddress } from './state.ts';
 import './style.css';
@@ -13,5 +15,5 @@ root.replaceChildren();
 render(<App />, root);
 void start();
 keepForOffline();
-// For trying things in the browser's console: the live engine, such as await diffract.engine().memory(), and that of a training run.
-Object.assign(globalThis, { diffract: { engine, trainingEngine } });
+// For trying things in the browser's console: the live engine, such as await diffract.engine().memory(), and those of work under way.
+Object.assign(globalThis, { diffract: { engine, trainingEngine, evaluatingEngine, benchmarkEngine } });

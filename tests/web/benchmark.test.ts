@@ -3,6 +3,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openWeb, textOf, waitForText, type OpenedPage } from '../support/web.ts';
 
+declare const diffract: { benchmarkEngine(): { destroyDevice(): Promise<void> } | null };
+
 const test = suite('benchmark panel');
 let web: OpenedPage | null = null;
 
@@ -36,6 +38,16 @@ test('it can be stopped, and keeps what was measured', async () => {
   assert.match(await waitForText(page, '#benchmark-rows-title', /rows? in \d+ s/, 120_000), /stopped$|in \d+ s$/);
   assert.ok((await page.$$('#benchmark-rows tbody tr')).length > 0);
   assert.equal(faults, []);
+});
+
+test('a device that is lost under it is said, and the rows that came before stay', async () => {
+  if (!web) return;
+  const { page } = web;
+  await page.click('#benchmark-run');
+  await page.waitForSelector('#benchmark-rows tbody tr', { timeout: 120_000 });
+  await page.evaluate(() => diffract.benchmarkEngine()!.destroyDevice());
+  assert.match(await waitForText(page, '#benchmark-problem', /lost/), /rows measured so far stand below/);
+  assert.ok((await page.$$('#benchmark-rows tbody tr')).length > 0);
 });
 
 test('a word that stands for nothing is said', async () => {

@@ -114,7 +114,8 @@ test('what is wrong is said next to it, and the page goes on', async () => {
   await fill(page, '#edit-prompt', 'Anna and John went to the park. John gave a book to');
   await waitForText(page, '#edit-attributes', /IO Anna · S John · Pos ABB/);
   await page.waitForFunction(() => !document.querySelector('.field:has(#edit-prompt) .field-error') && !document.querySelector('#panel-edit .edit-stale'), { timeout: 60_000 });
-  assert.match(await textOf(page, '#edit-counterfactual'), /Anna and Mary went to the park\. Mary gave/);
+  assert.is(await page.$eval('#edit-swap', (box) => (box as HTMLInputElement).checked), true, 'what was chosen before stays');
+  assert.match(await textOf(page, '#edit-counterfactual'), /Mary and Anna went to the park\. Mary gave/);
   assert.equal(faults, []);
 });
 

@@ -13,6 +13,8 @@ import { testGpu } from '../support/gpu.ts';
 import { IOI_MINI } from '../support/models.ts';
 import { openWeb, textOf, waitForText, type OpenedPage } from '../support/web.ts';
 
+declare const diffract: { evaluatingEngine(): { destroyDevice(): Promise<void> } | null };
+
 const test = suite('evaluate panel');
 const tiny = { prompts: '12', trainPrompts: '260', selectionPrompts: '4', seed: '1', epochs: '2', features: '32', ks: '2', lambdas: '1', sections: 'S=z@L0H3@end', sae: 'z-L0H3-end' };
 const hash = `#evaluate?${new URLSearchParams(tiny)}`;
@@ -93,6 +95,22 @@ test('a run can be cancelled, and what was there stays', async () => {
   assert.is(await page.$('#evaluate-problem'), null);
   assert.match(await textOf(page, '#evaluate-table'), /12 prompts scored/);
   assert.equal(faults, []);
+});
+
+test('a device that is lost under a run is said next to it, and another run can begin', async () => {
+  if (!web) return;
+  const { page } = web;
+  await page.click('#evaluate-run');
+  await waitForText(page, '#evaluate-progress', /fitting|training|sites|prompts/i);
+  await page.evaluate(() => diffract.evaluatingEngine()!.destroyDevice());
+  assert.match(await waitForText(page, '#evaluate-problem', /lost/), /the GPU device (is|was) lost.*run it again/);
+  assert.match(await textOf(page, '#evaluate-table'), /12 prompts scored/);
+  assert.ok(await page.$('#loaded-model'), 'the device of the panels is another');
+  await page.click('#evaluate-run');
+  await page.waitForSelector('#evaluate-progress button');
+  assert.is(await page.$('#evaluate-problem'), null);
+  await page.click('#evaluate-progress button');
+  await page.waitForFunction(() => !document.querySelector('#evaluate-progress'), { timeout: 60_000 });
 });
 
 test('wrong settings are said next to them, and a site that is not there next to the button', async () => {

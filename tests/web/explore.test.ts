@@ -32,7 +32,7 @@ const prompt = (seed: number): IoiPrompts => task.sample({ count: 1, seed });
 /** Cells of a table's body, by row. */
 const cells = (page: Page, table: string): Promise<string[][]> => page.$$eval(`${table} tbody tr`, (rows) => rows.map((row) => [...row.children].map((cell) => (cell as HTMLElement).innerText.trim())));
 /** Waits until the panel shows what it was asked for last. */
-const settled = (page: Page): Promise<unknown> => page.waitForFunction(() => !document.querySelector('#panel-explore .explore-stale') && document.querySelector('#explore-predictions') !== null && document.querySelector('#explore-map') !== null, { timeout: 60_000 });
+const settled = (page: Page): Promise<unknown> => page.waitForFunction(() => !document.querySelector('#panel-explore .explore-stale') && document.querySelector('#explore-predictions') !== null && document.querySelector('#explore-map') !== null && document.querySelector('#explore-pattern') !== null, { timeout: 60_000 });
 
 async function logitsOf(tokens: readonly number[]): Promise<Float32Array> {
   const run = model.run([tokens]);

@@ -1,6 +1,7 @@
 /** Evaluations as the page sees them: the one that is under way, in a worker of its own, the one that is shown, and those that the browser keeps. */
 import { proxy } from 'comlink';
 import { signal } from '@preact/signals';
+import { browserOf } from '../../../bench/browser-name.ts';
 import { engine, startJob, type Job } from '../client.ts';
 import type { EvaluateAsked, EvaluationFacts, EvaluationFiles } from '../engine/evaluate.ts';
 import { saveAs } from '../parts/basic.tsx';
@@ -44,7 +45,8 @@ export async function begin(asked: EvaluateAsked): Promise<void> {
   try {
     job = await startJob({ onProgress: (done, total, note) => follow('loading the model', done, total, note) });
     if (cancelled) return;
-    const done = await Promise.race([job.engine.evaluate.run(asked, browserName(), proxy(follow)), job.lost]);
+    const { name, version } = browserOf(navigator.userAgent, navigator.platform);
+    const done = await Promise.race([job.engine.evaluate.run(asked, `${name} ${version}`, proxy(follow)), job.lost]);
     shown.value = done;
   } catch (error) {
     const { name, message } = error as Error;
@@ -90,11 +92,4 @@ export async function saveTrained(): Promise<void> {
   } catch (error) {
     problem.value = (error as Error).message;
   }
-}
-
-/** Name and version of the browser, for the record. */
-function browserName(): string {
-  const agent = navigator.userAgent;
-  const [, name = 'browser', version = '?'] = /(Edg|HeadlessChrome|Firefox)\/([\d.]+)/.exec(agent) ?? /(Chrome)\/([\d.]+)/.exec(agent) ?? /(Version)\/([\d.]+).*Safari/.exec(agent) ?? [];
-  return `${name === 'Version' ? 'Safari' : name === 'Edg' ? 'Edge' : name} ${version}`;
 }
