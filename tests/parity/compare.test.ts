@@ -22,15 +22,18 @@ test('the same is the same, bit for bit, wherever it was made', () => {
     b.environment.times.totalSeconds = 9.25;
     b.task.lexicon.grammar = 'http://there';
   });
-  assert.equal([same.numbers, same.equal, same.beyond, same.changed, same.largest], [4, 4, [], [], null]);
+  assert.equal([same.numbers, same.equal, same.beyond, same.changed, same.differing], [4, 4, [], [], []]);
 });
 
 test('a number that moved is found, with how far and where', () => {
   const little = changed((b) => { b.rows[1].f1 = 0.25 * (1 + 1e-8); });
-  assert.equal([little.equal, little.beyond.length, little.largest!.path], [3, 0, 'rows[1].f1']);
-  assert.ok(Math.abs(little.largest!.relative - 1e-8) < 1e-10);
+  assert.equal([little.equal, little.beyond.length, little.differing[0]!.path], [3, 0, 'rows[1].f1']);
+  assert.ok(Math.abs(little.differing[0]!.relative - 1e-8) < 1e-10);
   const much = changed((b) => { b.rows[1].f1 = 0.2501; });
   assert.equal(much.beyond.map(({ path }) => path), ['rows[1].f1']);
+  const two = changed((b) => { b.rows[1].f1 = 0.2501; b.curve[1] = 0.6; });
+  assert.equal(two.differing.map(({ path }) => path), ['curve[1]', 'rows[1].f1'], 'the furthest apart first');
+  assert.match(comparisonLines('title', two, 1e-6, 2).join('\n'), /furthest apart, of 2 that differ:\n    curve\[1\]: 0\.5 and 0\.6 \(1\.67e-1\)\n    rows\[1\]/);
   assert.match(comparisonLines('title', much, 1e-6).join('\n'), /title: 4 numbers compared, 3 of them.*\n.*largest difference 4\.00e-4 at rows\[1\]\.f1.*\n.*beyond.*\n.*0\.25 and 0\.2501/);
 });
 

@@ -16,8 +16,8 @@ export interface Comparison {
   numbers: number;
   /** Of these, those with the same bits. */
   equal: number;
-  /** Numbers by which they differ most, as a share of the larger one; null where none differs. */
-  largest: Difference | null;
+  /** Numbers that differ at all, the furthest apart first, as a share of the larger one. */
+  differing: Difference[];
   /** Numbers that differ by more than the tolerance, and everything that is there in one result only. */
   beyond: Difference[];
   /** Whole numbers, names and truth values: what was chosen and counted. */
@@ -43,8 +43,9 @@ export interface Bounds {
  * same as themselves only.
  */
 export function compareResults(a: unknown, b: unknown, bounds: Bounds): Comparison {
-  const found: Comparison = { numbers: 0, equal: 0, largest: null, beyond: [], choices: 0, changed: [] };
+  const found: Comparison = { numbers: 0, equal: 0, differing: [], beyond: [], choices: 0, changed: [] };
   walk(a, b, '', found, bounds);
+  found.differing.sort((one, other) => other.relative - one.relative);
   return found;
 }
 
@@ -66,7 +67,7 @@ function walk(a: unknown, b: unknown, path: string, found: Comparison, bounds: B
     const relative = Math.abs(a - b) / Math.max(Math.abs(a), Math.abs(b), least);
     // NaN against a number has no relative difference: it is beyond any.
     const difference = { path, a, b, relative: Number.isNaN(relative) ? Infinity : relative };
-    if (!found.largest || difference.relative > found.largest.relative) found.largest = difference;
+    found.differing.push(difference);
     if (!(difference.relative <= tolerance)) found.beyond.push(difference);
     return;
   }
@@ -80,13 +81,15 @@ function walk(a: unknown, b: unknown, path: string, found: Comparison, bounds: B
   if (!Object.is(a, b)) found.changed.push({ path, a, b, relative: Infinity });
 }
 
-/** A comparison in lines: counts, the largest difference and where, and every row that is beyond the tolerance or chosen differently. */
-export function comparisonLines(title: string, { numbers, equal, largest, beyond, choices, changed }: Comparison, tolerance: number): string[] {
-  const show = ({ path, a, b, relative }: Difference): string => `  ${path}: ${String(a)} and ${String(b)}${Number.isFinite(relative) ? ` (${relative.toExponential(1)})` : ''}`;
+/** A comparison in lines: counts, the rows that are furthest apart, and every row that is beyond the tolerance or chosen differently. */
+export function comparisonLines(title: string, { numbers, equal, differing, beyond, choices, changed }: Comparison, tolerance: number, rows = 1): string[] {
+  const show = ({ path, a, b, relative }: Difference): string => `${path}: ${String(a)} and ${String(b)}${Number.isFinite(relative) ? ` (${relative.toExponential(2)})` : ''}`;
+  const [largest] = differing;
   return [
     `${title}: ${numbers} numbers compared, ${equal} of them with the same bits; ${choices} choices and counts, ${choices - changed.length} the same`,
     largest ? `  largest difference ${largest.relative.toExponential(2)} at ${largest.path}, ${tolerance} allowed` : '  no number differs',
-    ...(beyond.length > 0 ? [`  beyond ${tolerance}:`, ...beyond.map(show)] : []),
-    ...(changed.length > 0 ? ['  chosen or counted differently:', ...changed.map(show)] : []),
+    ...(rows > 1 && largest ? [`  furthest apart, of ${differing.length} that differ:`, ...differing.slice(0, rows).map((one) => `    ${show(one)}`)] : []),
+    ...(beyond.length > 0 ? [`  beyond ${tolerance}:`, ...beyond.map((one) => `    ${show(one)}`)] : []),
+    ...(changed.length > 0 ? ['  chosen or counted differently:', ...changed.map((one) => `    ${show(one)}`)] : []),
   ];
 }
