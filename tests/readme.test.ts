@@ -32,7 +32,12 @@ test('names commands, folders and fields that exist', () => {
   }
   for (const [, folder] of text.matchAll(/^((?:src|kernels|models|bench|tests)\/[\w/-]*) /gm)) assert.ok(existsSync(folder!), folder);
   for (const [, file] of text.matchAll(/`(src\/[\w/]+\.ts)`/g)) assert.ok(existsSync(file!), file);
-  for (const [, link] of text.matchAll(/\]\(([^)]+)\)/g)) assert.ok(existsSync(link!), link);
+  for (const [, link] of text.matchAll(/\]\(([^)]+)\)/g)) {
+    const [file, heading] = link!.split('#') as [string, string?];
+    assert.ok(existsSync(file), link);
+    const slugs = readFileSync(file).toString().split('\n').filter((line) => line.startsWith('#')).map((line) => line.replace(/^#+ /, '').toLowerCase().replaceAll(' ', '-'));
+    assert.ok(!heading || slugs.includes(heading), link);
+  }
 });
 
 test.run();

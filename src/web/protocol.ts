@@ -78,7 +78,7 @@ export interface FoundFacts { models: Origin[]; dictionaries: DictionaryOutlook[
 /** Something that the browser keeps for this page. `path` names it to `remove`. */
 export interface StoredFacts {
   path: string;
-  kind: 'hub' | 'model' | 'dictionary' | 'training';
+  kind: 'hub' | 'model' | 'dictionary' | 'training' | 'evaluation';
   name: string;
   bytes: number;
   files: number;

@@ -73,6 +73,9 @@ test('a cancelled download says what is kept, goes on from there, and the model 
   hub.slow = null;
   await page.reload();
   await waitForText(page, '#models-storage', /someone\/mini[^]*not complete/);
+  await page.setViewport({ width: 360, height: 800 });
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the list fits a phone');
+  await page.setViewport({ width: 1280, height: 900 });
   await press(page, '#models-hub-look, form', 'Look');
   assert.match(await waitForText(page, '#models-outlook', /to be downloaded/), /of which (1\.\d+ MB|\d+ kB) are to be downloaded/);
   hub.requests.length = 0;

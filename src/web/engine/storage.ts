@@ -112,9 +112,10 @@ export class StorageEngine {
         if (inside.kind !== 'directory') continue;
         if (top === HUB) found.push(await hubFacts(name, inside as FileSystemDirectoryHandle));
         if (top !== FOLDER) continue;
-        const kind = KINDS[name] ?? 'training';
-        // Training keeps what it likes in a folder of its own; the others have a folder for each thing.
-        if (kind === 'training') found.push(await facts(`${top}/${name}`, kind, name, inside as FileSystemDirectoryHandle, null));
+        const kind = KINDS[name];
+        if (!kind) continue;
+        // Their own panels list these one by one; the others are opened from here.
+        if (kind === 'training' || kind === 'evaluation') found.push(await facts(`${top}/${name}`, kind, name, inside as FileSystemDirectoryHandle, null));
         else for (const [own, folder] of await entriesOf(inside as FileSystemDirectoryHandle)) {
           if (folder.kind === 'directory') found.push(await facts(`${top}/${name}/${own}`, kind, own, folder as FileSystemDirectoryHandle, { kind: 'stored', path: `${name}/${own}` }));
         }
@@ -149,7 +150,7 @@ export class StorageEngine {
   }
 }
 
-const KINDS: Record<string, StoredFacts['kind']> = { models: 'model', dictionaries: 'dictionary', trained: 'dictionary' };
+const KINDS: Record<string, StoredFacts['kind']> = { models: 'model', dictionaries: 'dictionary', trained: 'dictionary', training: 'training', evaluations: 'evaluation' };
 
 /** Files that were chosen without a folder around them have no name of their own. */
 function named(origin: Origin): Origin {

@@ -23,8 +23,8 @@ export function Outcomes({ shown, choices, stale, link }: { shown: EditShown; ch
             <h3>{title}</h3>
             <p class="muted hint">{note}</p>
             <table>
-              <caption class="edit-hidden">Likeliest next tokens: {title}</caption>
-              <thead class="edit-hidden"><tr><th scope="col">Token</th><th scope="col">Probability</th></tr></thead>
+              <caption class="visually-hidden">Likeliest next tokens: {title}</caption>
+              <thead class="visually-hidden"><tr><th scope="col">Token</th><th scope="col">Probability</th></tr></thead>
               <tbody>
                 {said.predictions.map(({ id: token, token: text, probability }) => (
                   <tr key={token}><th scope="row" class="text mono">{visible(text)}</th><td class="edit-share"><span class="bar" style={{ width: `${100 * probability}%` }} /><span>{percent(probability)}</span></td></tr>

@@ -17,7 +17,7 @@ const TYPING = 250;
 export function EditPanel() {
   return (
     <>
-      <h2 id="edit-title" class="edit-hidden">Edit</h2>
+      <h2 id="edit-title" class="visually-hidden">Edit</h2>
       {model.value ? <Loaded /> : <section><p class="muted">Waiting for a model…</p></section>}
     </>
   );

@@ -37,7 +37,7 @@ export function AttentionGrid({ answer, asked, layer, head, token, pair }: { ans
       <p id="explore-attention-says" role="status"><span class="mono">{name(start + query)}</span> <span class="muted">({start + query})</span> attends to <span class="mono">{name(start + key)}</span> <span class="muted">({start + key})</span> with <strong>{row[key]!.toFixed(3)}</strong></p>
       <div class={asked.current ? 'scroll' : 'scroll explore-stale'}>
         <table class={n > 24 ? 'explore-pattern dense' : 'explore-pattern'} id="explore-pattern" ref={grid} onKeyDown={onKeyDown} aria-describedby="explore-attention-says">
-          <caption class="explore-hidden">Attention weights of L{layer}H{head}: a row for each query, a column for each key</caption>
+          <caption class="visually-hidden">Attention weights of L{layer}H{head}: a row for each query, a column for each key</caption>
           <thead><tr><td />{Array.from({ length: n }, (_, k) => <th key={k} scope="col" class={k === key ? 'here' : undefined}><span>{name(start + k)}</span></th>)}</tr></thead>
           <tbody>
             {weights.map((own, q) => (

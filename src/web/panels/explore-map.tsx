@@ -61,7 +61,7 @@ export function SiteMap({ choices, kind, layer, head, effects, sizes, pair, posi
       {asked.error && <p class="field-error" role="alert">{asked.error}</p>}
       <div class={asked.current ? 'scroll' : 'scroll explore-stale'}>
         <table class={columns > 8 ? 'explore-map dense' : 'explore-map'} id="explore-map" ref={grid} role="grid" onKeyDown={onKeyDown} aria-describedby="explore-map-says">
-          <caption class="explore-hidden">Sites by layer and head; arrow keys choose one</caption>
+          <caption class="visually-hidden">Sites by layer and head; arrow keys choose one</caption>
           <thead><tr><td />{rows[0]!.cells.map((one) => <th key={one.label} scope="col">{columnName(one)}</th>)}</tr></thead>
           <tbody>
             {rows.map((row, r) => (

@@ -93,7 +93,7 @@ export function Comparison({ answer, choices, stale }: { answer: Answer; choices
       <datalist id={options}>{predictions.map(({ id, token }) => <option key={id} value={token.trim() || `#${id}`} />)}</datalist>
       {pair && (
         <table>
-          <caption class="explore-hidden">The two tokens</caption>
+          <caption class="visually-hidden">The two tokens</caption>
           <thead><tr><th class="text" scope="col">Token</th><th scope="col">Logit</th><th scope="col">Probability</th><th scope="col">Rank</th></tr></thead>
           <tbody>{[pair.first, pair.second].map((one, i) => <tr key={i}><th scope="row" class="text mono">{visible(one.token)}</th><td>{one.logit.toFixed(3)}</td><td>{percent(one.probability)}</td><td>{one.rank}</td></tr>)}</tbody>
         </table>

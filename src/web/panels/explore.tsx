@@ -23,7 +23,7 @@ const EARLY = 1000;
 export function ExplorePanel() {
   return (
     <>
-      <h2 id="explore-title" class="explore-hidden">Explore</h2>
+      <h2 id="explore-title" class="visually-hidden">Explore</h2>
       {model.value ? <Loaded /> : <section><p class="muted">Waiting for a model…</p></section>}
     </>
   );

@@ -8,7 +8,7 @@ import { keptVersion, open, type Word } from './models-state.ts';
 
 interface Room { usage: number; quota: number; persisted: boolean }
 
-const KINDS: Record<StoredFacts['kind'], string> = { hub: 'downloaded from the hub', model: 'model', dictionary: 'dictionaries', training: 'training' };
+const KINDS: Record<StoredFacts['kind'], string> = { hub: 'downloaded from the hub', model: 'model', dictionary: 'dictionaries', training: 'checkpoints: see Train', evaluation: 'results: see Evaluate' };
 
 export function Storage() {
   const [list, setList] = useState<StoredFacts[] | null>(null);
@@ -55,11 +55,11 @@ export function Storage() {
         </p>
       )}
       {word && <Notice kind={word.kind} id="models-storage-word">{word.text}</Notice>}
-      {list && list.length === 0 && <p class="muted" id="models-storage-empty">Nothing is kept: no downloads, models, dictionaries or training runs.</p>}
+      {list && list.length === 0 && <p class="muted" id="models-storage-empty">Nothing is kept: no downloads, models, dictionaries, training runs or evaluations.</p>}
       {list && list.length > 0 && (
         <div class="scroll">
           <table id="models-storage">
-            <caption>Downloads, models, dictionaries and training runs</caption>
+            <caption>Downloads, models, dictionaries, training runs and evaluations</caption>
             <thead><tr><th class="text" scope="col">Name</th><th class="text" scope="col">Kind</th><th scope="col">Size</th><th scope="col">Files</th><th class="text" scope="col">What to do</th></tr></thead>
             <tbody>
               {list.map((one) => (
