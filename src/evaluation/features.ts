@@ -6,7 +6,7 @@
 import * as z from 'zod';
 import { type Dictionary, type Examples, Sae } from '../dictionary/index.ts';
 import { ShapeError, UsageError } from '../errors.ts';
-import type { Gpt2 } from '../model/index.ts';
+import { tokenText, type Gpt2 } from '../model/index.ts';
 import { formatPlace, hookOf, positionsOf, type ActivationPlace, type Prompts, batchFor } from '../task/index.ts';
 import { sumColumns, type Tensor } from '../tensor/index.ts';
 import { attributeSources, codesOf, featureDirections, headRows, logitEffects, type Place } from './feature-effects.ts';
@@ -255,10 +255,6 @@ function shown(model: Gpt2, { source, index, tokens, position, activation }: Fou
   const first = source === 'prompts' ? 0 : Math.max(0, position - context);
   const end = source === 'prompts' ? tokens.length : Math.min(tokens.length, position + context + 1);
   return { source, index, tokens: tokens.slice(first, end).map((id) => tokenText(model, id)), first, position, activation };
-}
-
-function tokenText({ tokenizer }: Gpt2, id: number): string {
-  return tokenizer && id < tokenizer.size ? tokenizer.token(id) : `#${id}`;
 }
 
 /** The largest and the smallest effects, the strongest of either first. */

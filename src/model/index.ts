@@ -12,4 +12,4 @@ export { weightTypes, type LoadProgress, type WeightType } from './weights.ts';
 export { selfTest, type Check } from './selftest.ts';
 export { GPT2_SMALL_VALUES, type IoiPair, type KnownInput, type KnownValue } from './known-values.ts';
 export { verifyModel, type Verified } from './verify.ts';
-export { divergences, nextTokens, type NextToken } from './predictions.ts';
+export { divergences, nextTokens, tokenText, type NextToken } from './predictions.ts';

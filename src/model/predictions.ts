@@ -1,14 +1,20 @@
 /** The likeliest next tokens of prompts, and how far a change moves them. */
 import type { Gpt2 } from './gpt2.ts';
 
+/** `token` is missing where there is no tokenizer, or where it has no such token. */
 export interface NextToken { id: number; token?: string; probability: number; logit: number }
+
+/** The text of a token, `#id` where it has none. */
+export function tokenText({ tokenizer }: Pick<Gpt2, 'tokenizer'>, id: number): string {
+  return tokenizer?.has(id) ? tokenizer.token(id) : `#${id}`;
+}
 
 /** The most probable next tokens of each prompt, from logits [prompts, vocabulary]. */
 export function nextTokens(model: Gpt2, logits: Float32Array, count: number): NextToken[][] {
   return rowsOf(model, logits).map((own) => {
     const { highest, total } = normaliser(own);
     return [...own.keys()].sort((a, b) => own[b]! - own[a]! || a - b).slice(0, count).map((id): NextToken => ({
-      id, ...(model.tokenizer ? { token: model.tokenizer.token(id) } : {}), probability: Math.exp(own[id]! - highest) / total, logit: own[id]!,
+      id, ...(model.tokenizer?.has(id) ? { token: model.tokenizer.token(id) } : {}), probability: Math.exp(own[id]! - highest) / total, logit: own[id]!,
     }));
   });
 }

@@ -33,9 +33,14 @@ export class Tokenizer {
     return ids.length ? this.inner.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false }) : '';
   }
 
+  /** Whether the vocabulary has an id. A model may have more rows than its tokenizer has tokens: vocabularies are padded to round numbers. */
+  has(id: number): boolean {
+    return this.inner.id_to_token(id) !== undefined;
+  }
+
   /** The text of one token. Throws TokenError for an id that the vocabulary does not have. */
   token(id: number): string {
-    if (this.inner.id_to_token(id) === undefined) throw new TokenError(`token ${id} is not in the tokenizer's vocabulary of ${this.size}`);
+    if (!this.has(id)) throw new TokenError(`token ${id} is not in the tokenizer's vocabulary of ${this.size}`);
     return this.decode([id]);
   }
 

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { FileError, TokenError } from '../../src/errors.ts';
 import { memorySource } from '../../src/files/index.ts';
 import { directorySource } from '../../src/files/node-directory.ts';
-import { loadTokenizer } from '../../src/model/index.ts';
+import { loadTokenizer, nextTokens, tokenText, type Gpt2 } from '../../src/model/index.ts';
 import { IOI_MINI, text } from '../support/models.ts';
 
 const test = suite('tokenizer');
@@ -33,6 +33,18 @@ test('knows which texts are one token', async () => {
     assert.instance(error, TokenError);
     assert.match((error as Error).message, /1026/);
   }
+});
+
+test('rows of a model beyond the vocabulary have no text, and stop nothing', async () => {
+  const tokenizer = (await loadTokenizer(source, null))!;
+  assert.equal([tokenizer.has(1025), tokenizer.has(1026), tokenText({ tokenizer }, 731), tokenText({ tokenizer }, 1026), tokenText({ tokenizer: null }, 3)], [true, false, ' Adam', '#1026', '#3']);
+  const padded = { tokenizer, config: { vocabulary: 1030 } } as unknown as Gpt2;
+  const logits = new Float32Array(2 * 1030);
+  logits[1028] = 9;
+  logits[1030 + 731] = 9;
+  const [first, second] = nextTokens(padded, logits, 1);
+  assert.equal(first!.map(({ id, token }) => [id, token]), [[1028, undefined]]);
+  assert.equal(second!.map(({ id, token }) => [id, token]), [[731, ' Adam']]);
 });
 
 test('a model without one has none; a broken one is refused by name', async () => {

@@ -5,12 +5,12 @@
 import type { Dictionary, Examples } from '../../dictionary/index.ts';
 import { LexiconError, ShapeError, UsageError } from '../../errors.ts';
 import { evaluationDefaults, findSections } from '../../evaluation/index.ts';
-import { divergences, nextTokens, type Edit, type Gpt2, type Run } from '../../model/index.ts';
+import { divergences, nextTokens, tokenText, type Edit, type Gpt2, type Run } from '../../model/index.ts';
 import { checkSite, formatSite, hookOf, parseSite, positionsOf, type IoiPrompts, type IoiTask, type Prompts, type SiteAddress } from '../../task/index.ts';
 import { matmul, Tensor } from '../../tensor/index.ts';
 import type { ActiveFeature, EditAsked, EditShown, FeatureChange, Said, SectionFound, SiteEdited, TaskChange } from './edit-facts.ts';
 import type { OnProgress } from '../protocol.ts';
-import { readPrompt, tokensOf, tokenText } from './explore-prompt.ts';
+import { readPrompt, tokensOf } from './explore-prompt.ts';
 import type { OpenDictionary, Session } from './session.ts';
 
 const SHOWN = 6;

@@ -2,10 +2,10 @@
 import type { Dictionary, Examples, SupervisedCodes } from '../../dictionary/index.ts';
 import { UsageError } from '../../errors.ts';
 import { featureDirections, featurePages, Interpreter, logitDirections, logitEffects, writing, writtenBy, type Interpretation, type Reading } from '../../evaluation/index.ts';
+import { tokenText } from '../../model/index.ts';
 import { SITE_KINDS, type ActivationPlace, type SiteKind } from '../../task/index.ts';
 import { matmul, meanColumns, sub, sumRows, mul, sumSquaresRows, Tensor } from '../../tensor/index.ts';
 import { SUPERVISED, type ActiveFeature, type Interpretations, type Interpreting, type PageShown, type SiteFeatures, type SiteShown } from './explore-facts.ts';
-import { tokenText } from './explore-prompt.ts';
 import { hookName } from './explore-site.ts';
 import type { Session } from './session.ts';
 

@@ -1,6 +1,6 @@
 /** From what a person typed, or a seed, to tokens; and from logits to what the panel shows of them. */
 import { LexiconError, TokenError } from '../../errors.ts';
-import { nextTokens, type Gpt2 } from '../../model/index.ts';
+import { nextTokens, tokenText, type Gpt2 } from '../../model/index.ts';
 import type { IoiTask, Prompts } from '../../task/index.ts';
 import type { TokenFacts } from '../protocol.ts';
 import type { Answer, Candidate, PromptAsked, TaskPrompt } from './explore-facts.ts';
@@ -71,10 +71,6 @@ function readIds({ config: { vocabulary } }: Gpt2, text: string): number[] {
     if (!/^\d+$/.test(part) || id >= vocabulary) throw new TokenError(`“${part}” is no token id; this model has no tokenizer, so that prompts are ids from 0 to ${vocabulary - 1}`);
     return id;
   });
-}
-
-export function tokenText({ tokenizer }: Gpt2, id: number): string {
-  return tokenizer && id < tokenizer.size ? tokenizer.token(id) : `#${id}`;
 }
 
 export function tokensOf(model: Gpt2, ids: readonly number[]): TokenFacts[] {

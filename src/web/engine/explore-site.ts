@@ -1,9 +1,8 @@
 /** What is at a site of one prompt: sizes of activations for the map, and where a head attends to. */
 import { logitDirections } from '../../evaluation/index.ts';
-import { nextTokens, type Gpt2 } from '../../model/index.ts';
+import { nextTokens, tokenText, type Gpt2 } from '../../model/index.ts';
 import { gatherRows, layerNorm, matmul, scatterRows, sumSquaresRows, Tensor } from '../../tensor/index.ts';
 import type { Attention, LensRow, SiteKindShown } from './explore-facts.ts';
-import { tokenText } from './explore-prompt.ts';
 
 /** Most tokens along an edge of an attention pattern that is shown. */
 const WINDOW = 48;

@@ -62,7 +62,8 @@ export class Session {
           this.ioi = IoiTask.create(model.tokenizer, await grammarFor(source));
           this.task = ioiEvaluation(this.ioi);
         } catch (error) {
-          problem = (error as Error).message;
+          // A foreign tokenizer may lack a hundred of the task's words; the first few say as much.
+          problem = (error as Error).message.replace(/^(.{200}[^,;]*)[^]+$/, '$1, …');
         }
       }
       return {
