@@ -54,7 +54,7 @@ function Loaded() {
       </section>
       {shown && choices.by === 'hand' && <FeatureList shown={shown} choices={choices} stale={!asked.current} />}
       {shown && <Outcomes shown={shown} choices={choices} stale={!asked.current} link={new URL(linkTo('edit'), location.href).href} />}
-      {!shown && question && !asked.error && <p class="muted" role="status">Running…</p>}
+      {!shown && question && !asked.error && <p class="muted" role="status">Running…{choices.by === 'supervised' && ' The first time, codes are fitted on 1,000 prompts of the task: with a large model and without a GPU that takes minutes.'}</p>}
     </>
   );
 }
