@@ -12,7 +12,7 @@ import { launchBrowser } from './browser.ts';
 let built: Promise<string> | null = null;
 
 /** The folder of the built page. */
-export function builtPage(): Promise<string> {
+function builtPage(): Promise<string> {
   return (built ??= (async () => {
     const folder = mkdtempSync(join(tmpdir(), 'diffract-web-'));
     process.on('exit', () => rmSync(folder, { recursive: true, force: true }));

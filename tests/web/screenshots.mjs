@@ -1,15 +1,10 @@
 // Pictures of every panel of the built page, wide and narrow, light and dark, from a run in headless Chromium.
 //   npm run build:web && node tests/web/screenshots.mjs [FOLDER] [PANEL …]      into screenshots/ unless another folder is named
 // Panels are shown as their tests' addresses open them; what a panel has to do first (an evaluation, a training run) is started by its button.
-import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import chromium from '@sparticuz/chromium';
-import puppeteer from 'puppeteer-core';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { inBrowser, whileServed } from '../../bench/served-page.mjs';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const [folder = 'screenshots', ...wanted] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });
 
@@ -43,19 +38,7 @@ const PANELS = {
 };
 const LOOKS = [['wide-light', 1280, 'light'], ['wide-dark', 1280, 'dark'], ['narrow-light', 390, 'light'], ['narrow-dark', 390, 'dark']];
 
-const server = spawn(process.execPath, [join(root, 'dist', 'cli.js'), 'serve', '--port', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
-const profile = mkdtempSync(join(tmpdir(), 'diffract-shots-'));
-let browser = null;
-try {
-  const url = await new Promise((resolve, reject) => {
-    let said = '';
-    server.stdout.on('data', (bytes) => { said += bytes; const found = /(http:\S+)/.exec(said); if (found) resolve(found[1]); });
-    server.on('exit', () => reject(new Error('the page is not served: npm run build:web first')));
-  });
-  browser = await puppeteer.launch({
-    executablePath: process.env.CHROMIUM ?? await chromium.executablePath(), headless: false, userDataDir: profile, protocolTimeout: 600_000,
-    args: ['--headless=new', '--no-sandbox', '--hide-scrollbars', '--enable-unsafe-webgpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking'], ignoreDefaultArgs: ['--disable-gpu'],
-  });
+await whileServed((url) => inBrowser(async (browser) => {
   const page = await browser.newPage();
   page.on('pageerror', (error) => console.error(`the page: ${error.message}`));
   page.on('console', (message) => { if (message.type() === 'error') console.error(`the console: ${message.text()}`); });
@@ -75,8 +58,4 @@ try {
     }
     console.log(`${name}: ${LOOKS.length} pictures`);
   }
-} finally {
-  await browser?.close();
-  server.kill();
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
-}
+}, ['--hide-scrollbars']));

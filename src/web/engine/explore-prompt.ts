@@ -78,7 +78,7 @@ export function tokensOf(model: Gpt2, ids: readonly number[]): TokenFacts[] {
 }
 
 /** The id of a token that a person names. Throws TokenError, with what to do. */
-export function readToken({ tokenizer, config: { vocabulary } }: Gpt2, text: string): number {
+function readToken({ tokenizer, config: { vocabulary } }: Gpt2, text: string): number {
   const id = /^#?(\d+)$/.exec(text.trim());
   if (id && (!tokenizer || text.trim().startsWith('#'))) {
     if (Number(id[1]) < vocabulary) return Number(id[1]);

@@ -14,7 +14,7 @@ const DESCRIPTION = /\.(json|ya?ml)$/;
 const BESIDE = ['sparsity.safetensors'];
 
 /** The folder of a path, '' at the top, and its last part. */
-export function splitPath(path: string): [folder: string, name: string] {
+function splitPath(path: string): [folder: string, name: string] {
   const at = path.lastIndexOf('/');
   return at < 0 ? ['', path] : [path.slice(0, at), path.slice(at + 1)];
 }

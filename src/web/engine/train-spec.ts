@@ -52,7 +52,7 @@ export interface TrainPlan {
 export interface Planned extends TrainPlan { site: SiteAddress | null; stream: StreamSite | null; settings: TrainSettings; job: Omit<SaeJob, 'data'>; data: StreamedExamples }
 
 /** Reads HOOK or HOOK:HEAD. */
-export function streamSiteOf(text: string): StreamSite {
+function streamSiteOf(text: string): StreamSite {
   const match = /^(.+?)(?::(\d+))?$/.exec(text.trim());
   if (!match) throw new UsageError('a hook is needed, such as blocks.2.hook_resid_post, or one head of one as blocks.0.attn.hook_z:3');
   return { hook: match[1]!, ...(match[2] === undefined ? {} : { head: Number(match[2]) }) };

@@ -4,7 +4,7 @@ import { signal } from '@preact/signals';
 import { startJob, type Job } from '../client.ts';
 import type { BenchmarkAsked, BenchmarkColumn, BenchmarkDone, BenchmarkEvent } from '../engine/benchmark.ts';
 
-export interface Underway { at: number; total: number; what: string }
+interface Underway { at: number; total: number; what: string }
 
 export const underWay = signal<Underway | null>(null);
 export const problem = signal<string | null>(null);

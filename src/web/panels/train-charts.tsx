@@ -64,7 +64,7 @@ function inWords(title: string, lines: readonly Line[]): string {
 }
 
 /** Round values from 0 up to or just beyond the highest. */
-export function ticksTo(highest: number): number[] {
+function ticksTo(highest: number): number[] {
   const raw = highest / TICKS;
   const unit = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((n) => n * unit).find((value) => value >= raw * (1 - 1e-9))!;

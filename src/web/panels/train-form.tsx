@@ -19,7 +19,7 @@ const ALLOWED_MB = 2000;
 const PATIENCE = 150;
 
 /** The form's values with defaults where the address says nothing. */
-export function specOf(params: Params, choices: TrainChoices, facts: ModelFacts): { spec: TrainSpec; isTask: boolean; isFile: boolean } {
+function specOf(params: Params, choices: TrainChoices, facts: ModelFacts): { spec: TrainSpec; isTask: boolean; isFile: boolean } {
   const isTask = facts.task !== null && params.on !== 'text';
   const isFile = params.text === 'file';
   const number = (name: string, otherwise: number): number => (params[name] === undefined || params[name] === '' ? otherwise : Number(params[name]));
